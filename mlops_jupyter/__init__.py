@@ -1,0 +1,3 @@
+"""mlops-jupyter: from a notebook cell to tracked, reproducible, deployable models."""
+
+__version__ = "0.1.0"

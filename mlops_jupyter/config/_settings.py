@@ -1,0 +1,208 @@
+"""Finding the workspace and reading its settings."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlops_jupyter.errors import TransientError, UsageError
+
+from ._filesystem import is_network_filesystem
+
+MARKERS = (".mlops", "mlops.toml", ".git", "pyproject.toml")
+"""A folder that holds one of these is a workspace."""
+
+_GITIGNORE = "# Written by mlops-jupyter: everything in here is local state.\n*\n"
+
+_KEYS = {
+    "store_url": str,
+    "data_url": str,
+    "tracking_uri": str,
+    "registry_uri": str,
+    "experiment": str,
+    "state_dir": str,
+    "capture_models": bool,
+    "model_size_limit": int,
+    "deliver": bool,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be set, resolved."""
+
+    root: Path
+    """Folder of the workspace; paths in lineage are relative to it."""
+    home: Path
+    """``.mlops/`` (or ``MLOPS_HOME``)."""
+    state: Path
+    """Folder of the databases and locks: ``home``, or a local folder where ``home`` is on a network file system."""
+    store_url: str | None
+    """``postgresql://…`` of the team's store, or None."""
+    data_url: str | None
+    """fsspec URL of the exchange, or None for ``home/cache``."""
+    tracking_uri: str
+    """MLflow's tracking URI, absolute."""
+    registry_uri: str | None
+    embedded_mlflow: bool
+    """Whether MLflow is the embedded SQLite database in ``state``."""
+    experiment: str | None
+    """Experiment of runs that name none; None: the notebook's path."""
+    capture_models: bool = True
+    model_size_limit: int = 256 * 1024 * 1024
+    """Bytes: a larger model is recorded without its bytes."""
+    deliver: bool = True
+    """Whether kernels start the delivery process by themselves."""
+
+    @property
+    def database(self) -> Path:
+        """The lineage database."""
+        return self.state / "lineage.db"
+
+    @property
+    def artifacts(self) -> Path:
+        """Artifact folder of the embedded MLflow."""
+        return self.home / "artifacts"
+
+    @property
+    def cache(self) -> Path:
+        """The local exchange: content-addressed files."""
+        return self.home / "cache"
+
+    @property
+    def runs(self) -> Path:
+        """Default output folder of headless runs, one folder a run."""
+        return self.home / "runs"
+
+    @property
+    def locks(self) -> Path:
+        """Files whose held lock says that a session or the delivery process is alive."""
+        return self.state / "locks"
+
+
+def find_root(start: Path) -> Path:
+    """Nearest ancestor of ``start`` (itself included) that holds a marker, else ``start``."""
+    start = start.absolute()
+    for folder in (start, *start.parents):
+        if any((folder / marker).exists() for marker in MARKERS):
+            return folder
+    return start
+
+
+def load_settings(start: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings of the workspace that ``start`` (default: the current folder) belongs to. Creates nothing.
+
+    Raises:
+        UsageError: a settings file is not TOML, or holds an unknown key or a value of the wrong type.
+    """
+    environ = os.environ if environ is None else environ
+    start = Path.cwd() if start is None else Path(start).absolute()
+    explicit = environ.get("MLOPS_HOME")
+    if explicit:
+        home = Path(explicit).expanduser().absolute()
+        root = home.parent if home.name == ".mlops" else find_root(start)
+    else:
+        root = find_root(start)
+        home = root / ".mlops"
+    values: dict[str, Any] = _read_files(root)
+    for key, kind in _KEYS.items():
+        text = environ.get(f"MLOPS_{key.upper()}")
+        if text:
+            values[key] = _from_text(key, text, kind)
+    state = _state_folder(home, values.get("state_dir"))
+    tracking_uri = environ.get("MLFLOW_TRACKING_URI") or values.get("tracking_uri")
+    embedded = f"sqlite:///{state / 'mlflow.db'}"
+    return Settings(
+        root=root,
+        home=home,
+        state=state,
+        store_url=values.get("store_url"),
+        data_url=values.get("data_url"),
+        tracking_uri=tracking_uri or embedded,
+        registry_uri=environ.get("MLFLOW_REGISTRY_URI") or values.get("registry_uri"),
+        embedded_mlflow=tracking_uri in (None, embedded),
+        experiment=environ.get("MLFLOW_EXPERIMENT_NAME") or values.get("experiment"),
+        **{k: values[k] for k in ("capture_models", "model_size_limit", "deliver") if k in values},
+    )
+
+
+def ensure_home(settings: Settings) -> None:
+    """Create the workspace's folders with a ``.gitignore`` of their own. Safe for many processes at once.
+
+    Raises:
+        TransientError: the folder cannot be written (read-only, full disk).
+    """
+    try:
+        settings.locks.mkdir(parents=True, exist_ok=True)
+        settings.home.mkdir(parents=True, exist_ok=True)
+        ignore = settings.home / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text(_GITIGNORE, encoding="utf-8")
+        if settings.state != settings.home:
+            (settings.home / "state").write_text(f"{settings.state}\n", encoding="utf-8")
+    except OSError as error:
+        raise TransientError(
+            f"The workspace folder {settings.home} cannot be written: {error.strerror or error}.",
+            hint="Make it writable or set MLOPS_HOME to a folder that is.",
+        ) from error
+
+
+def _state_folder(home: Path, configured: str | None) -> Path:
+    if configured:
+        return Path(configured).expanduser().absolute()
+    if not is_network_filesystem(home.parent):
+        return home
+    base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    key = hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:16]
+    return base / "mlops-jupyter" / key
+
+
+def _read_files(root: Path) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for name, section in (("pyproject.toml", ("tool", "mlops")), ("mlops.toml", ())):
+        path = root / name
+        if not path.is_file():
+            continue
+        import tomllib  # only workspaces that have such a file pay for the parser
+
+        try:
+            document: Any = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            if not section:
+                raise UsageError(f"{path} is not valid TOML: {error}.", hint="Mend the file.") from error
+            continue  # a broken pyproject.toml is for its own tools to report
+        for part in section:
+            document = document.get(part, {})
+        merged.update(_checked(document, path))
+    return merged
+
+
+def _checked(document: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key, value in document.items():
+        if isinstance(value, dict):
+            continue  # tables such as [gates.NAME] belong to the features that read them
+        kind = _KEYS.get(key)
+        if kind is None:
+            raise UsageError(f"{path} has the unknown setting {key!r}.", hint=f"Known: {', '.join(_KEYS)}.")
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise UsageError(f"{path}: {key} must be a {kind.__name__}, got {value!r}.")
+        values[key] = value
+    return values
+
+
+def _from_text(key: str, text: str, kind: type) -> Any:
+    if kind is bool:
+        if text.lower() in {"1", "true", "yes", "on"}:
+            return True
+        if text.lower() in {"0", "false", "no", "off"}:
+            return False
+        raise UsageError(f"MLOPS_{key.upper()} must be true or false, got {text!r}.")
+    try:
+        return kind(text)
+    except ValueError:
+        raise UsageError(f"MLOPS_{key.upper()} must be a {kind.__name__}, got {text!r}.") from None
