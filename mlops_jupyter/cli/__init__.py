@@ -1,0 +1,7 @@
+"""The command line: parses, calls a verb, shows the document. Heavy modules load inside the commands alone."""
+
+from __future__ import annotations
+
+from ._main import cli, main
+
+__all__ = ["cli", "main"]
