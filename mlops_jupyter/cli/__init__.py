@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from ._main import cli, main
+from ._main import cli, main, run
+from ._output import collected
 
-__all__ = ["cli", "main"]
+__all__ = ["cli", "collected", "main", "run"]
