@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._main import cli, main, run
+from ._main import cli, invoke, main
 from ._output import collected
 
-__all__ = ["cli", "collected", "main", "run"]
+__all__ = ["cli", "collected", "invoke", "main"]

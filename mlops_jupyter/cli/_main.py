@@ -69,10 +69,10 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with the code of the contract."""
     signal.signal(signal.SIGTERM, _terminated)
-    sys.exit(run(arguments))
+    sys.exit(invoke(arguments))
 
 
-def run(arguments: Sequence[str] | None = None) -> int:
+def invoke(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code. Expected errors become one sentence on standard error."""
     try:
         result = cli.main(args=None if arguments is None else list(arguments), standalone_mode=False)

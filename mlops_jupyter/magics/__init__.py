@@ -99,10 +99,10 @@ def mlops(line: str) -> Any:
     ``%mlops --help`` lists the verbs, ``%mlops VERB --help`` explains one.
     """
     with _told_in_one_sentence():
-        from mlops_jupyter.cli import collected, run
+        from mlops_jupyter.cli import collected, invoke
 
         with collected() as page:
-            run(_words(line) or ["--help"])
+            invoke(_words(line) or ["--help"])
         return page if page.text else None
     return None
 
