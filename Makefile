@@ -19,16 +19,20 @@ help:
 	@echo "make bench     the benchmarks, each against its peer"
 	@echo "make docs      the documentation site in site/"
 
-$(USER_VENV)/installed: requirements/demo.txt pyproject.toml $(LAB_SOURCES)
+PY_SOURCES := $(shell find mlops_jupyter -name '*.py' -o -name '*.json' -not -path '*/labextension/*')
+
+$(USER_VENV)/installed: requirements/demo.txt pyproject.toml notebooks/quickstart.ipynb $(LAB_SOURCES) $(PY_SOURCES)
 	@scripts/check-python "$(PYTHON)"
+	@echo "Setting up $(USER_VENV) (once, a minute or two)"
 	"$(PYTHON)" -m venv $(USER_VENV)
 	$(USER_VENV)/bin/python -m pip install --quiet --upgrade "pip>=25"
 	$(USER_VENV)/bin/python -m pip install --quiet -r requirements/demo.txt
-	$(USER_VENV)/bin/python -m pip install --quiet --no-deps -e .
+	$(USER_VENV)/bin/python -m pip install --quiet --no-deps --force-reinstall .
 	touch $@
 
 $(TEST_VENV)/installed: requirements/test.txt pyproject.toml $(LAB_SOURCES)
 	@scripts/check-python "$(PYTHON)"
+	@echo "Setting up $(TEST_VENV) (once, a minute or two)"
 	"$(PYTHON)" -m venv $(TEST_VENV)
 	$(TEST_VENV)/bin/python -m pip install --quiet --upgrade "pip>=25"
 	$(TEST_VENV)/bin/python -m pip install --quiet -r requirements/test.txt

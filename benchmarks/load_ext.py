@@ -25,7 +25,8 @@ def resident():
 before, memory = time.perf_counter(), resident()
 shell.run_line_magic("load_ext", "mlops_jupyter")
 took, memory = time.perf_counter() - before, resident() - memory
-heavy = [m for m in ("mlflow", "ray", "pandas", "numpy", "papermill", "sklearn", "pyarrow", "plotly") if m in sys.modules]
+names = "mlflow ray pandas numpy papermill sklearn pyarrow plotly".split()
+heavy = [name for name in names if name in sys.modules]
 print(json.dumps([took * 1e3, memory, heavy]))
 """
 
