@@ -13,12 +13,15 @@ Value = str | int | float | bytes | None
 class Connection(Protocol):
     """A database that all of ``mlops_jupyter.store`` works on.
 
-    Statements use ``?`` as placeholder on every dialect. Every implementation is safe to use from several threads
-    of one process. Errors: ``TransientError`` where a retry may help (busy, full disk, lost connection),
+    Statements use ``?`` as placeholder on every dialect. Every implementation is safe to use from several
+    threads of one process. Errors: ``TransientError`` where a retry may help (busy, full disk, lost connection),
     ``UsageError`` where it cannot.
     """
 
-    dialect: Literal["sqlite", "postgresql"]
+    @property
+    def dialect(self) -> Literal["sqlite", "postgresql"]:
+        """Whose SQL it speaks, for the few statements that differ."""
+        ...
 
     def execute(self, statement: str, values: Sequence[Value] = ()) -> list[Row]:
         """Run one statement; its rows, or an empty list. Commits by itself outside of ``transaction``."""
@@ -31,7 +34,7 @@ class Connection(Protocol):
     def transaction(self, *, durable: bool = False) -> AbstractContextManager[None]:
         """All or nothing; nests by joining the outer one.
 
-        ``durable``: survives a power cut when it returns (about 150 times dearer on SQLite; for control records).
+        ``durable``: survives a power cut when it returns (about 150 times dearer on SQLite: for control records).
         """
         ...
 
