@@ -54,6 +54,4 @@ def _reason(name: str, content: dict[str, object]) -> str | None:
             f"The kernel {name!r} lacks mlops-jupyter ({content.get('evalue')}): the notebook runs without lineage. "
             "Install it in the kernel's environment."
         )
-    return (
-        f"Capture failed to load ({content.get('ename')}: {content.get('evalue')}): no lineage is recorded."
-    )
+    return f"Capture failed to load ({content.get('ename')}: {content.get('evalue')}): no lineage is recorded."

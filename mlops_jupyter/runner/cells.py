@@ -48,8 +48,8 @@ class Listener(Protocol):
         """A code cell ended (or was skipped); ``others`` are earlier cells whose displays it changed."""
         ...
 
-    def output(self, index: int, output: NotebookNode) -> None:
-        """A running cell produced an output."""
+    def output(self, output: NotebookNode) -> None:
+        """The running cell produced an output."""
         ...
 
     def tick(self) -> None:
@@ -66,9 +66,7 @@ class Limits:
 
     def for_cell(self) -> float | None:
         """When the cell that starts now must have ended."""
-        ends = [
-            end for end in (self.deadline, None if self.cell is None else time.monotonic() + self.cell) if end
-        ]
+        ends = [end for end in (self.deadline, None if self.cell is None else time.monotonic() + self.cell) if end]
         return min(ends) if ends else None
 
 
@@ -84,7 +82,7 @@ class _Wait:
     """Set once it was interrupted: by a limit or a request to stop."""
 
 
-class _Outputs(NotebookClient):  # type: ignore[misc]
+class _Outputs(NotebookClient):
     """nbclient's reading of messages (displays, widgets, clear_output) without its loop."""
 
     def displayed_in(self, display_id: str) -> set[int]:
@@ -190,12 +188,12 @@ class CellLoop:
             wait.idle = True
         else:
             if output is not None:
-                self._listener.output(index, output)
+                self._listener.output(output)
 
     def _judge(self, wait: _Wait, index: int, *, dead: bool, allowed: bool) -> Ending | None:
         """The ending that this cell means, or None to go on with the next cell."""
         content: dict[str, Any] = {} if wait.reply is None else wait.reply["content"]
-        if wait.stopped is not None and not (content.get("status") == "ok"):
+        if wait.stopped is not None and content.get("status") != "ok":
             return self._stopped(wait.stopped, index, content)
         if dead and wait.reply is None:
             death = self._kernel.death()

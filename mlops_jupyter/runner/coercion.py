@@ -68,9 +68,7 @@ def _kind(node: ast.expr) -> Kind:
     inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
     if name == "Literal":
         if all(isinstance(item, ast.Constant) for item in inner):
-            return Kind(
-                "literal", choices=tuple(item.value for item in inner if isinstance(item, ast.Constant))
-            )
+            return Kind("literal", choices=tuple(item.value for item in inner if isinstance(item, ast.Constant)))
         return ANY
     if name == "Optional":
         return _union([_kind(inner[0]), NONE])
@@ -81,12 +79,7 @@ def _kind(node: ast.expr) -> Kind:
     name = _ALIASES.get(name, name)
     if name not in {"list", "dict", "tuple", "set"}:
         return Kind(name) if name in _PLAIN else ANY
-    if (
-        name == "tuple"
-        and len(inner) == 2
-        and isinstance(inner[1], ast.Constant)
-        and inner[1].value is Ellipsis
-    ):
+    if name == "tuple" and len(inner) == 2 and isinstance(inner[1], ast.Constant) and inner[1].value is Ellipsis:
         return Kind("tuple", (_kind(inner[0]),))
     arguments = tuple(_kind(item) for item in inner)
     if name == "tuple" and len(set(arguments)) > 1:
@@ -207,8 +200,7 @@ def _container(value: Any, kind: Kind) -> Any:
             raise ValueError
         key, item = (*arguments, ANY, ANY)[:2] if arguments else (ANY, ANY)
         return {
-            coerce(k, key, is_text=key != ANY and isinstance(k, str)): coerce(v, item)
-            for k, v in _plain(value).items()
+            coerce(k, key, is_text=key != ANY and isinstance(k, str)): coerce(v, item) for k, v in _plain(value).items()
         }
     if not isinstance(value, list | tuple | set):
         raise ValueError
@@ -236,7 +228,7 @@ def _parsed(text: str) -> Any:
 
 
 def infer_text(text: str) -> Any:
-    """Text for a parameter of unknown type, as papermill's ``-p`` reads it: True, False, None, int, float, else text."""
+    """Text for a parameter of unknown type, as papermill reads it: True, False, None, int, float, else text."""
     words = {"True": True, "False": False, "None": None}
     if text in words:
         return words[text]

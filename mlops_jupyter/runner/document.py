@@ -8,14 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any
 
-from nbformat import NotebookNode, from_dict
-from nbformat.v4.rwbase import rejoin_lines
+import nbformat
+import nbformat.v4
+import nbformat.v4.rwbase
+from nbformat import NotebookNode
 
 from mlops_jupyter.errors import TargetNotFoundError, UsageError
+
+# nbformat's functions carry no types; these do.
+node: Callable[..., NotebookNode] = NotebookNode
+to_nodes: Callable[[Any], Any] = nbformat.from_dict
+rejoin_lines: Callable[[NotebookNode], NotebookNode] = nbformat.v4.rwbase.rejoin_lines
+new_code_cell: Callable[[str], NotebookNode] = nbformat.v4.new_code_cell
+new_markdown_cell: Callable[[str], NotebookNode] = nbformat.v4.new_markdown_cell
 
 
 def read_notebook(path: Path) -> NotebookNode:
@@ -44,7 +54,7 @@ def read_notebook(path: Path) -> NotebookNode:
         raise UsageError(f"{path} is not a valid notebook: its cells are missing or malformed.")
     if not isinstance(document.setdefault("metadata", {}), dict):
         raise UsageError(f"{path} is not a valid notebook: its metadata is no object.")
-    notebook: NotebookNode = rejoin_lines(from_dict(document))
+    notebook = rejoin_lines(to_nodes(document))
     _give_ids(notebook)
     notebook.nbformat_minor = max(5, document.get("nbformat_minor") or 0)
     return notebook

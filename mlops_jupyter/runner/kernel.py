@@ -152,9 +152,7 @@ class Kernel:
                 return
             if received.dead:
                 death = self.death()
-                raise TransientError(
-                    f"The kernel {self.name!r} did not start. {death}", hint=_last_line(death.log)
-                )
+                raise TransientError(f"The kernel {self.name!r} did not start. {death}", hint=_last_line(death.log))
             if now >= deadline:
                 raise TransientError(
                     f"The kernel {self.name!r} did not answer in time.", hint=_last_line(self._log_tail())
@@ -195,7 +193,7 @@ class Kernel:
             return self._pidfd in ready
         if self._process is not None:
             return self._process.poll() is not None
-        return not self._manager.is_alive()
+        return not bool(self._manager.is_alive())
 
     def _settle(self) -> None:
         """Give ZeroMQ's thread a moment to hand over what the dead kernel had already sent."""
@@ -293,7 +291,7 @@ def _parent(message: Message) -> str:
 
 
 def _is_idle(message: Message) -> bool:
-    return message["msg_type"] == "status" and message["content"].get("execution_state") == "idle"
+    return bool(message["msg_type"] == "status" and message["content"].get("execution_state") == "idle")
 
 
 def _last_line(log: str) -> str:

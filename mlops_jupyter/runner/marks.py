@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from nbformat import NotebookNode
-from nbformat.v4 import new_markdown_cell
 
+from .document import new_markdown_cell, node
 from .result import State
 
 BANNER_TAG = "papermill-error-cell-tag"
@@ -28,13 +28,13 @@ def begin(
     """Clear what an earlier run left and mark the notebook as started."""
     notebook.cells = [cell for cell in notebook.cells if BANNER_TAG not in cell.metadata.get("tags", [])]
     notebook.metadata.pop("widgets", None)
-    notebook.metadata["papermill"] = NotebookNode(
+    notebook.metadata["papermill"] = node(
         default_parameters={}, environment_variables={}, version=None, input_path=source, output_path=output,
         parameters=dict(parameters), start_time=_iso(at), end_time=None, duration=None, exception=None,
     )  # fmt: skip
-    notebook.metadata["mlops"] = NotebookNode(run_id=run_id, state=str(State.RUNNING))
+    notebook.metadata["mlops"] = node(run_id=run_id, state=str(State.RUNNING))
     for cell in notebook.cells:
-        cell.metadata["papermill"] = NotebookNode(
+        cell.metadata["papermill"] = node(
             exception=None, start_time=None, end_time=None, duration=None, status="pending"
         )
         if cell.cell_type == "code":
@@ -44,7 +44,7 @@ def begin(
 
 def cell_started(cell: NotebookNode, at: float) -> None:
     """Mark a cell as running."""
-    cell.metadata["papermill"] = NotebookNode(
+    cell.metadata["papermill"] = node(
         exception=False, start_time=_iso(at), end_time=None, duration=None, status="running"
     )
 
@@ -79,9 +79,7 @@ def add_banner(notebook: NotebookNode, *, index: int | None, error: str) -> None
     if index is not None and notebook.cells[index].cell_type == "code":
         count = notebook.cells[index].get("execution_count")
         where = f' at <a href="#mlops-stopped-here">cell {f"In [{count}]" if count else index + 1}</a>'
-        anchor = new_markdown_cell(
-            '<div id="mlops-stopped-here"><b>The run stopped in the next cell.</b></div>'
-        )
+        anchor = new_markdown_cell('<div id="mlops-stopped-here"><b>The run stopped in the next cell.</b></div>')
         anchor["id"] = "mlops-stopped-here"
         anchor.metadata["tags"] = [BANNER_TAG]
         notebook.cells.insert(index, anchor)

@@ -19,11 +19,11 @@ from typing import Any
 
 import yaml
 from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell
 
 from mlops_jupyter.errors import UsageError
 
 from .coercion import ANY, Kind, coerce, from_annotation, from_value, infer_text, literal
+from .document import new_code_cell
 
 PARAMETERS_TAG = "parameters"
 INJECTED_TAG = "injected-parameters"
@@ -88,9 +88,7 @@ def _parameter(name: str, annotation: str, value: ast.expr, text: str, help_text
     known, default = _literal_value(value)
     kind = from_annotation(annotation) if annotation else from_value(default) if known else ANY
     source = ast.get_source_segment(text, value) or ""
-    return Parameter(
-        name=name, kind=kind, default=default, known_default=known, default_source=source, help=help_text
-    )
+    return Parameter(name=name, kind=kind, default=default, known_default=known, default_source=source, help=help_text)
 
 
 def _literal_value(node: ast.expr) -> tuple[bool, Any]:
@@ -195,9 +193,7 @@ def _mapping(text: str, what: str) -> dict[str, Any]:
     if document is None:
         return {}
     if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
-        raise UsageError(
-            f"{what} must be a mapping of parameter names to values.", hint="For example: {lr: 0.1}"
-        )
+        raise UsageError(f"{what} must be a mapping of parameter names to values.", hint="For example: {lr: 0.1}")
     return document
 
 

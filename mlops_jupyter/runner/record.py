@@ -83,9 +83,7 @@ class Output:
         now = time.monotonic()
         if now - self._last < INTERVAL or self._spent + self._cost > SHARE * (now - self._started):
             return
-        with contextlib.suppress(
-            TransientError
-        ):  # the last write reports; the event log has it all until then
+        with contextlib.suppress(TransientError):  # the last write reports; the event log has it all until then
             self.write(notebook)
         self._last = time.monotonic()
         self._cost = self._last - now

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nbformat import NotebookNode, from_dict
+from nbformat import NotebookNode
 
 from mlops_jupyter.config import Settings
 from mlops_jupyter.entities import RunStatus, RunUid, SessionId
@@ -18,7 +18,7 @@ from mlops_jupyter.errors import MlopsError
 from mlops_jupyter.store import Connection, FileLock, executions, is_held, runs
 
 from . import marks
-from .document import read_notebook, render_notebook
+from .document import read_notebook, rejoin_lines, render_notebook, to_nodes
 from .record import CELLS, EVENTS, SKELETON, part_file, replace_file
 from .result import State
 
@@ -96,18 +96,15 @@ def _recover(folder: Path, settings: Settings, store: Connection) -> Recovered |
 def _replay(folder: Path) -> tuple[NotebookNode | None, int, float]:
     """The notebook as its finished cells left it, their number, and when the last thing happened."""
     try:
-        notebook = from_dict(json.loads((folder / SKELETON).read_bytes()))
+        notebook = rejoin_lines(to_nodes(json.loads((folder / SKELETON).read_bytes())))
     except ValueError:  # killed while it was written: no cell had run
         _drop(folder)
         return None, 0, 0.0
-    from nbformat.v4.rwbase import rejoin_lines
-
-    notebook = rejoin_lines(notebook)
     finished = set()
     for line in _lines(folder / CELLS):
         cell = notebook.cells[line["index"]]
         for key in ("execution_count", "outputs", "metadata"):
-            cell[key] = from_dict(line["cell"][key])
+            cell[key] = to_nodes(line["cell"][key])
         finished.add(line["index"])
     first_at = last_at = 0.0
     running: int | None = None

@@ -111,9 +111,7 @@ def run_notebook(
     """
     plan = _plan(workspace.settings, notebook, out, parameters, parameter_files, parameter_yaml, cwd)
     _check_limits(cell_timeout, timeout)
-    with contextlib.suppress(
-        MlopsError, OSError
-    ):  # what cannot be recovered now is tried again at the next run
+    with contextlib.suppress(MlopsError, OSError):  # what cannot be recovered now is tried again at the next run
         recover_runs(workspace.settings, workspace.store)
     with cancellation or Cancellation() as cancel:
         run = _Run(workspace, plan, cancel, on_cell=on_cell, on_output=on_output)
@@ -194,13 +192,9 @@ def _output(notebook: Path, out: Path | None, folder: Path, run_uid: str) -> Pat
         raise UsageError(f"The output {str(out)!r} must be a local file.", hint="Copy it afterwards.")
     path = Path(os.path.realpath(Path(out).absolute()))  # a link keeps pointing to what is replaced
     if path.is_dir():
-        raise UsageError(
-            f"The output {out} is a folder.", hint=f"Name a file in it: {Path(out) / notebook.name}"
-        )
+        raise UsageError(f"The output {out} is a folder.", hint=f"Name a file in it: {Path(out) / notebook.name}")
     if path == Path(os.path.realpath(notebook)) or (path.exists() and path.samefile(notebook)):
-        raise UsageError(
-            f"The output {out} is the notebook itself.", hint="Name another file; nothing was changed."
-        )
+        raise UsageError(f"The output {out} is the notebook itself.", hint="Name another file; nothing was changed.")
     if not path.parent.is_dir():
         raise UsageError(f"The output folder {path.parent} does not exist.", hint="Create it first.")
     probe = part_file(path, run_uid)
@@ -249,9 +243,7 @@ class _Run:
         self._on_output = on_output
         self._notebook = plan.document
         self._name = workspace_path(workspace.settings.root, plan.notebook)
-        self._parent = ParentRun(
-            workspace.settings, workspace.store, run_uid=plan.run_uid, notebook=self._name
-        )
+        self._parent = ParentRun(workspace.settings, workspace.store, run_uid=plan.run_uid, notebook=self._name)
         self._output = Output(plan.output, plan.run_uid)
         self._started_at = time.time()
         self._began = time.monotonic()
@@ -362,7 +354,7 @@ class _Run:
         self._output.offer(self._notebook)
         self._tell(index, state)
 
-    def output(self, index: int, output: NotebookNode) -> None:
+    def output(self, output: NotebookNode) -> None:
         if self._on_output is not None and output.output_type == "stream":
             self._on_output(output.name, output.text)
 
