@@ -107,7 +107,7 @@ def log_metrics(connection: Connection, run_uid: RunUid, metrics: Sequence[Metri
     """
     rows = [
         # A NaN is the one value that differs from itself.
-        (run_uid, m.key, m.value if m.value == m.value else None, m.step, m.timestamp)  # noqa: PLR0124
+        (run_uid, m.key, m.value if m.value == m.value else None, m.step, m.timestamp)
         for m in metrics
     ]
     if len(rows) == 1:
