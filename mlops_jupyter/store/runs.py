@@ -107,7 +107,7 @@ def log_metrics(connection: Connection, run_uid: RunUid, metrics: Sequence[Metri
     """
     rows = [
         # A NaN is the one value that differs from itself.
-        (run_uid, m.key, m.value if m.value == m.value else None, m.step, m.timestamp)  # noqa: PLR0124
+        (run_uid, m.key, m.value if m.value == m.value else None, m.step, m.timestamp)
         for m in metrics
     ]
     if len(rows) == 1:
@@ -276,6 +276,27 @@ def metric_history(connection: Connection, run_uid: RunUid, key: str) -> list[Me
             (run_uid, key),
         )
     ]
+
+
+def metric_histories(connection: Connection, run_uid: RunUid) -> dict[str, list[Metric]]:
+    """All values of all metrics of a run, each by step and time."""
+    histories: dict[str, list[Metric]] = {}
+    for key, value, step, timestamp in connection.execute(
+        "SELECT key, value, step, timestamp FROM metrics WHERE run_uid = ? ORDER BY key, step, timestamp, seq",
+        (run_uid,),
+    ):
+        number = math.nan if value is None else value
+        histories.setdefault(key, []).append(Metric(key=key, value=number, step=step, timestamp=timestamp))
+    return histories
+
+
+def child_runs(connection: Connection, run_uid: RunUid) -> list[RunUid]:
+    """Runs whose parent this is and that are not deleted, by start."""
+    rows = connection.execute(
+        "SELECT run_uid FROM runs WHERE parent_uid = ? AND deleted_at IS NULL ORDER BY started_at, run_uid",
+        (run_uid,),
+    )
+    return [RunUid(uid) for (uid,) in rows]
 
 
 def run_artifacts(connection: Connection, run_uid: RunUid) -> list[Artifact]:

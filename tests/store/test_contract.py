@@ -155,7 +155,10 @@ def test_nan_comes_back_as_nan(store: Connection) -> None:
 def test_a_step_beyond_64_bits_is_refused(store: Connection, step: int) -> None:
     run = make.run()
     runs.start_run(store, run)
-    for values in ([make.metric("m", 1.0, step=step)], [make.metric("m", 1.0), make.metric("m", 1.0, step=step)]):
+    for values in (
+        [make.metric("m", 1.0, step=step)],
+        [make.metric("m", 1.0), make.metric("m", 1.0, step=step)],
+    ):
         with pytest.raises(UsageError):
             runs.log_metrics(store, run.run_uid, values)
     assert runs.metric_history(store, run.run_uid, "m") == []
@@ -194,7 +197,9 @@ def test_details_of_a_run(store: Connection) -> None:
     run = make.run()
     runs.start_run(store, run)
     uid = run.run_uid
-    data = DatasetVersion(name="d", digest=Digest("sha256:1"), source="d.csv", context="training", shape=(3, 2))
+    data = DatasetVersion(
+        name="d", digest=Digest("sha256:1"), source="d.csv", context="training", shape=(3, 2)
+    )
     model = ModelRecord(
         model_uid="m" * 32, name="clf", class_name="X", flavor="sklearn", digest=None, size=0,
         requirements=("a==1",), error="too large",
