@@ -1,4 +1,4 @@
-"""Starting the process that delivers, from a kernel, a runner or a server: cheap, never blocking, never raising.
+"""Starting the process that delivers, from a kernel, a runner or a server: cheap, and never raising.
 
 Nothing heavy is imported here; the process itself is ``python -m mlops_jupyter.tracking``. One runs for each
 workspace and target, held together by a lock file.
@@ -45,9 +45,9 @@ def delivery_log(settings: Settings) -> Path:
 def ensure_delivery(settings: Settings) -> bool:
     """See to it that a delivery process runs; whether one was started just now.
 
-    Costs some ten microseconds where one runs. Never raises and never waits. Where the process keeps dying it is
-    started ever more rarely, at least every ten minutes; where this environment has no MLflow, never, and that is
-    noted once as a fault.
+    Costs some ten microseconds where one runs. Never raises and never waits. Where the process keeps dying it
+    is started ever more rarely, at least every ten minutes; where this environment has no MLflow, never, and
+    that is noted once as a fault.
     """
     try:
         return settings.deliver and _ensure(settings)
@@ -64,13 +64,16 @@ def _ensure(settings: Settings) -> bool:
     now = time.time()
     starts = lock.with_suffix(".starts")
     failures, last = _read_starts(starts)
-    # Several kernels that begin at once need one process; one that dies at once is not started for every cell.
+    # Several kernels that begin at once need one process; one that dies at once is not started for every
+    # cell.
     if last <= now < last + min(_FIRST_PAUSE * 2.0 ** min(failures, 10), _LONGEST_PAUSE):
         return False
     if importlib.util.find_spec("mlflow") is None:
         if str(lock) not in _without_mlflow:
             _without_mlflow.add(str(lock))
-            _note_fault(settings, "MLflow is not installed in this environment: run `mlops sync` in one that has it.")
+            _note_fault(
+                settings, "MLflow is not installed in this environment: run `mlops sync` in one that has it."
+            )
         return False
     starts.parent.mkdir(parents=True, exist_ok=True)
     _write_starts(starts, failures + 1, now)
@@ -102,7 +105,9 @@ def _start(settings: Settings) -> None:
             start_new_session=True,
         )
     _children.append(process.pid)
-    process.returncode = 0  # it outlives us: no warning about that when the object goes; _reap_children waits for it
+    process.returncode = (
+        0  # it outlives us: no warning about that when the object goes; _reap_children waits for it
+    )
 
 
 def _environment(settings: Settings) -> dict[str, str]:
@@ -152,7 +157,8 @@ def _note_fault(settings: Settings, message: str) -> None:
         store = open_workspace_store(settings)
         try:
             store.execute(
-                "INSERT INTO faults (at, session_id, place, message, detail) VALUES (?, NULL, 'delivery', ?, '')",
+                "INSERT INTO faults (at, session_id, place, message, detail) "
+                "VALUES (?, NULL, 'delivery', ?, '')",
                 (time.time(), message),
             )
         finally:

@@ -73,7 +73,7 @@ def _adopted(link: Link, run: Run) -> str | None:
 
 
 def _created(link: Link, run: Run) -> str:
-    tags = {RUN_UID_TAG: run.run_uid}
+    tags: dict[str, str] = {RUN_UID_TAG: run.run_uid}
     if run.parent_uid is not None and _exists(link, run.parent_uid):
         tags[PARENT_TAG] = mlflow_run(link, run.parent_uid)
     if run.user:
@@ -98,12 +98,14 @@ def _exists(link: Link, run_uid: str) -> bool:
 def experiment_id(link: Link, name: str) -> str:
     """MLflow's id of the experiment, made where there is none.
 
-    An experiment that was deleted in MLflow keeps its name there and is not brought back behind the deleter's back:
-    new runs go to ``NAME (2)`` and so on.
+    An experiment that was deleted in MLflow keeps its name there and is not brought back behind the deleter's
+    back: new runs go to ``NAME (2)`` and so on.
     """
     known = link.experiment_ids.get(name)
     if known is None:
-        known = link.experiment_ids[name] = _experiment_id(link, _cut(name.strip(), _EXPERIMENT_LIMIT - 10) or "Default")
+        known = link.experiment_ids[name] = _experiment_id(
+            link, _cut(name.strip(), _EXPERIMENT_LIMIT - 10) or "Default"
+        )
     return known
 
 
@@ -115,7 +117,9 @@ def _experiment_id(link: Link, name: str) -> str:
         experiment = link.client.get_experiment_by_name(candidate)
         if experiment is None:
             try:
-                made = link.client.create_experiment(candidate, artifact_location=_artifact_location(link, candidate))
+                made = link.client.create_experiment(
+                    candidate, artifact_location=_artifact_location(link, candidate)
+                )
             except MlflowException as error:
                 if str(error.error_code) != "RESOURCE_ALREADY_EXISTS":
                     raise
@@ -125,7 +129,9 @@ def _experiment_id(link: Link, name: str) -> str:
                 return str(made)
         if experiment is not None and experiment.lifecycle_stage == "active":
             return str(experiment.experiment_id)
-        _log.warning("experiment %r is deleted in MLflow; restore it there to have its runs together", candidate)
+        _log.warning(
+            "experiment %r is deleted in MLflow; restore it there to have its runs together", candidate
+        )
     return "0"
 
 
@@ -149,7 +155,7 @@ def send_params(link: Link, run_id: str, rows: Sequence[outbox.Item]) -> None:
 
 
 def send_metrics(link: Link, run_id: str, rows: Sequence[outbox.Item]) -> None:
-    """At most 1,000 values. Idempotent because timestamp, step and value were fixed when they were captured."""
+    """At most 1,000 values. Idempotent because timestamp, step and value were fixed at capture."""
     from mlflow.entities import Metric
 
     metrics = [
@@ -161,13 +167,18 @@ def send_metrics(link: Link, run_id: str, rows: Sequence[outbox.Item]) -> None:
 
 
 def send_tags(link: Link, run_id: str, rows: Sequence[outbox.Item]) -> None:
-    """At most 100 tags, each with the value that it has now: an old event sent again must not undo a newer one."""
+    """At most 100 tags, with the values of now: an old event sent again must not undo a newer one."""
     from mlflow.entities import RunTag
 
     run_uid = str(rows[0].run_uid)
-    current = dict(link.store.execute("SELECT key, value FROM tags WHERE run_uid = ?", (run_uid,)))
+    current: dict[str, str] = dict(
+        link.store.execute("SELECT key, value FROM tags WHERE run_uid = ?", (run_uid,))
+    )
     wanted = {row.data["payload"]["key"]: row.data["payload"]["value"] for row in rows}
-    tags = [RunTag(escape_key(key), cut_value(current.get(key, value), TAG_LIMIT)) for key, value in wanted.items()]
+    tags = [
+        RunTag(escape_key(key), cut_value(current.get(key, value), TAG_LIMIT))
+        for key, value in wanted.items()
+    ]
     link.client.log_batch(run_id, tags=tags)
     fault_point("tags_sent")
 
