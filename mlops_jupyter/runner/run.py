@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from jupyter_client.kernelspec import KernelSpecManager
 from nbformat import NotebookNode
 
 from mlops_jupyter.config import Settings
@@ -73,6 +74,7 @@ class _Plan:
     cwd: Path
     document: NotebookNode
     kernel_name: str
+    specs: KernelSpecManager
     is_python: bool
     parameters: list[Parameter]
     given: dict[str, Any]
@@ -143,7 +145,8 @@ def _plan(
     if not name:
         name = "python3"
         warnings.append("The notebook names no kernel; python3 was used.")
-    is_python = kernel_language(name) == "python"
+    specs = KernelSpecManager()
+    is_python = kernel_language(name, specs) == "python"
     pairs = () if isinstance(parameters, Mapping) else parameters
     given = read_values(files=files, texts=texts, pairs=pairs)
     given.update(parameters if isinstance(parameters, Mapping) else {})
@@ -154,7 +157,7 @@ def _plan(
         inject(document, checked)
     return _Plan(
         run_uid=run_uid, notebook=notebook, output=_output(notebook, out, folder, run_uid), folder=folder,
-        cwd=_cwd(notebook, cwd), document=document, kernel_name=name, is_python=is_python, parameters=known,
+        cwd=_cwd(notebook, cwd), document=document, kernel_name=name, specs=specs, is_python=is_python, parameters=known,
         given=checked, values=effective_values(known, checked), warnings=warnings,
     )  # fmt: skip
 
@@ -312,7 +315,9 @@ class _Run:
 
     def _in_kernel(self, limits: Limits) -> Ending:
         plan = self._plan
-        kernel = Kernel(plan.kernel_name, log=plan.folder / "kernel.log", cancellation=self._cancellation)
+        kernel = Kernel(
+            plan.kernel_name, log=plan.folder / "kernel.log", cancellation=self._cancellation, specs=plan.specs
+        )
         ending = Ending(state=State.CANCELLED, error="The run was cancelled.")
         graceful = False
         try:

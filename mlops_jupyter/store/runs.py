@@ -88,9 +88,7 @@ def log_metrics(connection: Connection, run_uid: RunUid, metrics: Sequence[Metri
         for metric in metrics:
             value = None if math.isnan(metric.value) else metric.value
             row: tuple[Value, ...] = (run_uid, metric.key, value, metric.step, metric.timestamp)
-            connection.execute(
-                "INSERT INTO metrics (run_uid, key, value, step, timestamp) VALUES (?,?,?,?,?)", row
-            )
+            connection.execute("INSERT INTO metrics (run_uid, key, value, step, timestamp) VALUES (?,?,?,?,?)", row)
             connection.execute(
                 "INSERT INTO latest_metrics (run_uid, key, value, step, timestamp) VALUES (?,?,?,?,?) "
                 "ON CONFLICT (run_uid, key) DO UPDATE SET value = excluded.value, step = excluded.step, "
@@ -202,9 +200,7 @@ def load_runs(connection: Connection, run_uids: Sequence[RunUid]) -> list[Run]:
         ):
             tags.setdefault(uid, {})[key] = value
     return [
-        _run(rows[uid], params.get(uid, {}), metrics.get(uid, {}), tags.get(uid, {}))
-        for uid in run_uids
-        if uid in rows
+        _run(rows[uid], params.get(uid, {}), metrics.get(uid, {}), tags.get(uid, {})) for uid in run_uids if uid in rows
     ]
 
 

@@ -40,9 +40,7 @@ class SQLiteConnection:
                     uri, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
                 )
             else:
-                raw = sqlite3.connect(
-                    self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
-                )
+                raw = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
                 raw.execute("PRAGMA synchronous=NORMAL")
             raw.execute("PRAGMA foreign_keys=OFF")
             raw.execute("PRAGMA temp_store=MEMORY")
