@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests._postgres import find_binaries, running_server
 
 STRICT = os.environ.get("MLOPS_TEST_STRICT") == "1"
 
@@ -56,3 +59,45 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 def repository() -> Path:
     """Root of the checkout."""
     return Path(__file__).resolve().parents[1]
+
+
+def _missing(reason: str) -> None:
+    if STRICT:
+        pytest.fail(f"MLOPS_TEST_STRICT=1, and {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """URL of a real PostgreSQL server that lives as long as the tests."""
+    binaries = find_binaries()
+    if binaries is None:
+        _missing("PostgreSQL's binaries (initdb, postgres) are not installed")
+        return
+    try:
+        import psycopg  # noqa: F401
+    except ImportError:
+        _missing("psycopg is not installed (extra [postgres])")
+    with running_server(binaries) as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """URL of an empty schema of its own on the server."""
+    import psycopg
+
+    schema = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {schema}".encode())
+    yield f"{postgres_server}&options=-csearch_path%3D{schema}"
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f"DROP SCHEMA {schema} CASCADE".encode())
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty workspace as the current folder, with none of the caller's settings."""
+    (tmp_path / "mlops.toml").write_text("")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
