@@ -200,9 +200,7 @@ class Exchange:
 
     def _place(self, digest: Digest) -> Path:
         if not isinstance(digest, str) or not _KEY.fullmatch(digest):
-            raise UsageError(
-                f"{digest!r} is not a key of the exchange.", hint="Keys look like sha256:9f86d081…."
-            )
+            raise UsageError(f"{digest!r} is not a key of the exchange.", hint="Keys look like sha256:9f86d081….")
         return self.folder / "sha256" / digest[7:9] / digest[9:]
 
     def _remote(self) -> Remote | None:

@@ -11,6 +11,7 @@ from nbclient.exceptions import CellExecutionComplete
 from nbformat import NotebookNode
 
 from .cancellation import Cancellation
+from .document import to_nodes
 from .kernel import Kernel, Message
 from .result import KernelDeath, State
 
@@ -85,6 +86,26 @@ class _Wait:
 class _Outputs(NotebookClient):
     """nbclient's reading of messages (displays, widgets, clear_output) without its loop."""
 
+    def output(
+        self, outs: list[NotebookNode], msg: Message, display_id: str | None, cell_index: int
+    ) -> NotebookNode | None:
+        """Add an output. As nbclient's, but what a kernel sends is not validated against the schema each time."""
+        hooks = self.output_hook_stack.get(msg["parent_header"].get("msg_id"))
+        if hooks:
+            hooks[-1].output(outs, msg, display_id, cell_index)
+            return None
+        output = _new_output(msg)
+        if output is None:
+            return None
+        if self.clear_before_next_output:
+            outs[:] = []
+            self.clear_display_id_mapping(cell_index)
+            self.clear_before_next_output = False
+        if display_id:
+            self._display_id_map.setdefault(display_id, {}).setdefault(cell_index, []).append(len(outs))
+        outs.append(output)
+        return output
+
     def displayed_in(self, display_id: str) -> set[int]:
         """Cells that show this display."""
         return {cell for cell, places in self._display_id_map.get(display_id, {}).items() if places}
@@ -108,6 +129,7 @@ class CellLoop:
         self._cancellation = cancellation
         self._outputs = _Outputs(notebook)
         self._outputs.kc = kernel.client
+        self._next_look = 0.0
 
     def run(self) -> Ending:
         """Execute all code cells in order, until one stops the run."""
@@ -142,7 +164,6 @@ class CellLoop:
         """Until the cell ended; whether the kernel died."""
         limit = self._limits.for_cell()
         give_up: float | None = None
-        next_look = 0.0
         while True:
             now = time.monotonic()
             if wait.stopped is None:
@@ -157,11 +178,11 @@ class CellLoop:
                 return False
             if give_up is not None and now >= give_up:
                 return False
-            if now >= next_look:
+            if now >= self._next_look:
                 self._kernel.sample_memory()
                 self._listener.tick()
-                next_look = now + LOOK_EVERY
-            until = min(x for x in (next_look, give_up, None if wait.stopped else limit) if x is not None)
+                self._next_look = now + LOOK_EVERY
+            until = min(x for x in (self._next_look, give_up, None if wait.stopped else limit) if x is not None)
             received = self._kernel.wait(max(0.0, until - time.monotonic()))
             for message in received.iopub:
                 self._take(message, wait, index, cell)
@@ -260,6 +281,24 @@ def _error(index: int, content: dict[str, Any]) -> Ending:
         error=(f"{ename}: {first}" if first else ename)[:500],
         traceback=tuple(content.get("traceback", ())),
     )  # fmt: skip
+
+
+_FIELDS = {
+    "stream": ("name", "text"),
+    "display_data": ("data", "metadata"),
+    "execute_result": ("data", "metadata", "execution_count"),
+    "error": ("ename", "evalue", "traceback"),
+}
+
+
+def _new_output(message: Message) -> NotebookNode | None:
+    """The output that a message carries, or None where it carries none."""
+    fields = _FIELDS.get(message["msg_type"])
+    if fields is None:
+        return None
+    content = message["content"]
+    node: NotebookNode = to_nodes({"output_type": message["msg_type"], **{key: content.get(key) for key in fields}})
+    return node
 
 
 def _merge_streams(cell: NotebookNode, *, keep: bool) -> None:

@@ -45,17 +45,16 @@ class Received:
     dead: bool = False
 
 
-def kernel_language(name: str) -> str:
+def kernel_language(name: str, specs: KernelSpecManager) -> str:
     """Language of the kernel spec ``name``, in lower case.
 
     Raises:
         UsageError: there is no such kernel here.
     """
-    manager = KernelSpecManager()
     try:
-        return str(manager.get_kernel_spec(name).language).lower()
+        return str(specs.get_kernel_spec(name).language).lower()
     except NoSuchKernel:
-        known = ", ".join(sorted(manager.find_kernel_specs())) or "none"
+        known = ", ".join(sorted(specs.find_kernel_specs())) or "none"
         raise UsageError(
             f"The notebook asks for the kernel {name!r}, which is not installed.",
             hint=f"Known kernels: {known}.",
@@ -65,14 +64,16 @@ def kernel_language(name: str) -> str:
 class Kernel:
     """A started kernel. Use ``start``; always call ``stop``."""
 
-    def __init__(self, name: str, *, log: Path, cancellation: Cancellation) -> None:
+    def __init__(self, name: str, *, log: Path, cancellation: Cancellation, specs: KernelSpecManager) -> None:
         self.name = name
         self.log = log
         self._cancellation = cancellation
         # No limit on what waits at our side: a limit makes ZeroMQ drop outputs while a notebook is written.
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._context.setsockopt(zmq.RCVHWM, 0)
-        self._manager = KernelManager(kernel_name=name)
+        # The kernel listens some moments after we connect; ZeroMQ would look again only every 100 ms.
+        self._context.setsockopt(zmq.RECONNECT_IVL, 10)
+        self._manager = KernelManager(kernel_name=name, kernel_spec_manager=specs)
         self._client: BlockingKernelClient | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._pidfd: int | None = None
@@ -138,10 +139,12 @@ class Kernel:
         while True:
             now = time.monotonic()
             if now >= next_ask:
-                # The first one's status may be published before our subscription reached the kernel.
+                # Asked again after an answer: its status may have been published before we were subscribed.
                 asked.append(self.client.kernel_info())
-                next_ask = now + (0.05 if replies else 0.5)
-            received = self.wait(min(0.05 if replies else 0.5, max(0.0, deadline - now)))
+                next_ask = now + (0.02 if replies else 2.0)
+            received = self.wait(max(0.0, min(next_ask, deadline) - now))
+            if received.shell and not replies:
+                next_ask = time.monotonic() + 0.02
             idle.update(_parent(m) for m in received.iopub if _is_idle(m))
             replies.update({_parent(m): m for m in received.shell if m["msg_type"] == "kernel_info_reply"})
             ready = next((msg_id for msg_id in asked if msg_id in replies and msg_id in idle), None)
@@ -199,7 +202,7 @@ class Kernel:
         """Give ZeroMQ's thread a moment to hand over what the dead kernel had already sent."""
         poller = zmq.Poller()
         poller.register(self.client.iopub_channel.socket, zmq.POLLIN)
-        poller.poll(100)
+        poller.poll(50)
 
     def _drain(self, socket: Any) -> Iterator[Message]:
         while True:
@@ -276,8 +279,10 @@ class Kernel:
             self.client.shutdown()
         deadline = time.monotonic() + SHUTDOWN_GRACE
         while time.monotonic() < deadline and not self._cancellation.repeated:
-            if self.wait(0.25).dead:
+            if self._is_dead(dict(self._poller.poll(100))):
                 return
+            for socket in (self.client.iopub_channel.socket, self.client.shell_channel.socket):
+                list(self._drain(socket))  # else the poller returns at once for what nobody reads
 
     def kill(self) -> None:
         """Kill the kernel's process group at once."""

@@ -59,11 +59,9 @@ def cell_ended(cell: NotebookNode, state: State, *, at: float, duration: float |
     mark["exception"] = None if state is State.SKIPPED else mark["status"] == "failed"
 
 
-def end(notebook: NotebookNode, state: State, *, at: float, duration: float, error: str | None) -> None:
+def end(notebook: NotebookNode, state: State, *, at: float, error: str | None) -> None:
     """Mark how the notebook ended. Text cells count as completed where the run came to its end."""
-    mark = notebook.metadata["papermill"]
-    mark["end_time"], mark["duration"] = _iso(at), duration
-    mark["exception"] = None if state is State.SUCCEEDED else True
+    notebook.metadata["papermill"]["exception"] = None if state is State.SUCCEEDED else True
     notebook.metadata["mlops"]["state"] = str(state)
     if error:
         notebook.metadata["mlops"]["error"] = error
@@ -71,6 +69,15 @@ def end(notebook: NotebookNode, state: State, *, at: float, duration: float, err
         for cell in notebook.cells:
             if cell.cell_type != "code":
                 cell.metadata["papermill"]["status"] = "completed"
+    end_time(notebook, at=at)
+
+
+def end_time(notebook: NotebookNode, *, at: float) -> None:
+    """Mark when the notebook ended."""
+    mark = notebook.metadata["papermill"]
+    mark["end_time"] = _iso(at)
+    if mark.get("start_time"):
+        mark["duration"] = at - datetime.fromisoformat(mark["start_time"]).timestamp()
 
 
 def add_banner(notebook: NotebookNode, *, index: int | None, error: str) -> None:

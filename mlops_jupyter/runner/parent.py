@@ -110,6 +110,14 @@ class ParentRun:
             self.finish(RunStatus.KILLED, tags={}, output=None, at=time.time())
 
 
+def workspace_path(root: Path, path: Path) -> str:
+    """``path`` relative to the workspace's root with ``/``, or absolute where it lies outside."""
+    try:
+        return path.relative_to(root).as_posix()
+    except ValueError:
+        return path.as_posix()
+
+
 def actor(root: Path) -> str:
     """Who runs this: Jupyter's or the hub's user, else git's e-mail, else the operating system's user."""
     user = os.environ.get("JUPYTERHUB_USER")

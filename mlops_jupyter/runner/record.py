@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,25 +70,38 @@ class EventLog:
                     (self.folder / name).unlink()
 
 
+class Throttle:
+    """Lets something be done now and then: at most ``SHARE`` of the elapsed time, ``INTERVAL`` apart."""
+
+    def __init__(self) -> None:
+        self._started = self._last = time.monotonic()
+        self._spent = self._cost = 0.0
+
+    def offer(self, action: Callable[[], object]) -> None:
+        """Do it if it is time to, judged by what it took last time."""
+        now = time.monotonic()
+        if now - self._last < INTERVAL or self._spent + self._cost > SHARE * (now - self._started):
+            return
+        try:
+            action()
+        finally:
+            self._last = time.monotonic()
+            self._cost = self._last - now
+            self._spent += self._cost
+
+
 class Output:
     """The output notebook of one run: at every moment either what was there before or a whole notebook of ours."""
 
     def __init__(self, path: Path, run_id: str) -> None:
         self.path = path
         self._part = part_file(path, run_id)
-        self._started = self._last = time.monotonic()
-        self._spent = self._cost = 0.0
+        self._throttle = Throttle()
 
     def offer(self, notebook: NotebookNode) -> None:
-        """Write if it is time to and the share of time allows it. A full disk is not an error yet."""
-        now = time.monotonic()
-        if now - self._last < INTERVAL or self._spent + self._cost > SHARE * (now - self._started):
-            return
+        """Write if the share of time allows it. A full disk is not an error yet."""
         with contextlib.suppress(TransientError):  # the last write reports; the event log has it all until then
-            self.write(notebook)
-        self._last = time.monotonic()
-        self._cost = self._last - now
-        self._spent += self._cost
+            self._throttle.offer(lambda: self.write(notebook))
 
     def write(self, notebook: NotebookNode) -> None:
         """Write now.

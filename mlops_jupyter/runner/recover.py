@@ -106,11 +106,10 @@ def _replay(folder: Path) -> tuple[NotebookNode | None, int, float]:
         for key in ("execution_count", "outputs", "metadata"):
             cell[key] = to_nodes(line["cell"][key])
         finished.add(line["index"])
-    first_at = last_at = 0.0
+    last_at = 0.0
     running: int | None = None
     for line in _lines(folder / EVENTS):
         last_at = float(line["at"])
-        first_at = first_at or last_at
         if line["event"] == "cell_started":
             running = int(line["index"])
         elif line["event"] == "cell_ended":
@@ -118,7 +117,7 @@ def _replay(folder: Path) -> tuple[NotebookNode | None, int, float]:
     if running is not None and running not in finished:
         cell = notebook.cells[running]
         cell.metadata["papermill"].update(status="failed", exception=True)
-    marks.end(notebook, State.CANCELLED, at=last_at, duration=last_at - first_at, error=_ERROR)
+    marks.end(notebook, State.CANCELLED, at=last_at, error=_ERROR)
     marks.add_banner(notebook, index=running, error=_ERROR)
     return notebook, len(finished), last_at
 

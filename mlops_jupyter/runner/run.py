@@ -5,42 +5,28 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from nbformat import NotebookNode
 
 from mlops_jupyter.config import Settings
-from mlops_jupyter.entities import RunUid
 from mlops_jupyter.errors import MlopsError, TransientError, UsageError
 from mlops_jupyter.store import Connection
 
 from . import marks
 from .cancellation import Cancellation
-from .capturing import kernel_environment, load_capture
-from .cells import CellLoop, Ending, Limits, is_executed, is_skipped
-from .document import read_notebook, render_notebook
-from .kernel import Kernel, kernel_language
-from .parameters import (
-    PARAMETERS_TAG,
-    Parameter,
-    check_values,
-    effective_values,
-    infer_parameters,
-    inject,
-    read_values,
-    tagged_cell,
-)
-from .parent import ParentRun
+from .cells import Ending, Limits, is_skipped
+from .document import render_notebook
+from .in_kernel import KernelPlan, execute, kernel_environment
+from .parent import ParentRun, workspace_path
+from .plan import Plan, make_plan
 from .record import SKELETON, EventLog, Output, part_file
 from .recover import recover_runs
 from .result import RUN_STATUS, CellCallback, CellResult, FailedCell, RunResult, State, exit_code, preview
 
-STARTUP_TIMEOUT = 60.0
-"""Seconds that a kernel gets to answer."""
 DELIVERY_TIMEOUT = 60.0
 """Seconds that delivery gets before the run returns."""
 
@@ -60,24 +46,6 @@ class OpenWorkspace(Protocol):
     def store(self) -> Connection:
         """Its store."""
         ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Plan:
-    """Everything that was checked before anything is started."""
-
-    run_uid: RunUid
-    notebook: Path
-    output: Path
-    folder: Path
-    cwd: Path
-    document: NotebookNode
-    kernel_name: str
-    is_python: bool
-    parameters: list[Parameter]
-    given: dict[str, Any]
-    values: dict[str, Any]
-    warnings: list[str] = field(default_factory=list)
 
 
 def run_notebook(
@@ -109,7 +77,7 @@ def run_notebook(
         UsageError: a notebook, parameter, kernel name, output or folder that cannot be; nothing was started.
         TransientError: the workspace or the output cannot be written, or the kernel did not start.
     """
-    plan = _plan(workspace.settings, notebook, out, parameters, parameter_files, parameter_yaml, cwd)
+    plan = make_plan(workspace.settings, notebook, out, parameters, parameter_files, parameter_yaml, cwd)
     _check_limits(cell_timeout, timeout)
     with contextlib.suppress(MlopsError, OSError):  # what cannot be recovered now is tried again at the next run
         recover_runs(workspace.settings, workspace.store)
@@ -126,111 +94,13 @@ def _check_limits(*limits: float | None) -> None:
         raise UsageError("A time limit must be a number of seconds above 0.")
 
 
-def _plan(
-    settings: Settings,
-    notebook: Path,
-    out: Path | None,
-    parameters: Iterable[tuple[str, str]] | Mapping[str, Any],
-    files: Iterable[Path],
-    texts: Iterable[str],
-    cwd: Path | None,
-) -> _Plan:
-    notebook = Path(notebook)
-    document = read_notebook(notebook)
-    notebook = notebook.absolute()
-    warnings: list[str] = []
-    name = document.metadata.get("kernelspec", {}).get("name")
-    if not name:
-        name = "python3"
-        warnings.append("The notebook names no kernel; python3 was used.")
-    is_python = kernel_language(name) == "python"
-    pairs = () if isinstance(parameters, Mapping) else parameters
-    given = read_values(files=files, texts=texts, pairs=pairs)
-    given.update(parameters if isinstance(parameters, Mapping) else {})
-    known, checked = _parameters(notebook, document, given, is_python=is_python)
-    run_uid = RunUid(uuid.uuid4().hex)
-    folder = settings.runs / run_uid
-    if checked:
-        inject(document, checked)
-    return _Plan(
-        run_uid=run_uid, notebook=notebook, output=_output(notebook, out, folder, run_uid), folder=folder,
-        cwd=_cwd(notebook, cwd), document=document, kernel_name=name, is_python=is_python, parameters=known,
-        given=checked, values=effective_values(known, checked), warnings=warnings,
-    )  # fmt: skip
-
-
-def _parameters(
-    notebook: Path, document: NotebookNode, given: Mapping[str, Any], *, is_python: bool
-) -> tuple[list[Parameter], dict[str, Any]]:
-    index = tagged_cell(document, PARAMETERS_TAG)
-    if given and not is_python:
-        raise UsageError(
-            "Parameters can only be given to Python notebooks.",
-            hint="Use: papermill --engine mlops IN OUT -p …",
-        )
-    if given and index is None:
-        raise UsageError(
-            f"{notebook.name} has no parameters cell, so it takes no parameter {next(iter(given))!r}.",
-            hint='Give the cell that assigns them the tag "parameters" (cell toolbar: Property Inspector, Cell Tags).',
-        )
-    if index is None or not is_python:
-        return [], {}
-    try:
-        known = infer_parameters(document.cells[index].source)
-    except UsageError:
-        if given:
-            raise
-        return [], {}  # the cell will raise its own SyntaxError
-    return known, check_values(known, given)
-
-
-def _output(notebook: Path, out: Path | None, folder: Path, run_uid: str) -> Path:
-    """Where the executed notebook goes; checked by writing beside it."""
-    if out is None:
-        return folder / notebook.name
-    if "://" in str(out):
-        raise UsageError(f"The output {str(out)!r} must be a local file.", hint="Copy it afterwards.")
-    path = Path(os.path.realpath(Path(out).absolute()))  # a link keeps pointing to what is replaced
-    if path.is_dir():
-        raise UsageError(f"The output {out} is a folder.", hint=f"Name a file in it: {Path(out) / notebook.name}")
-    if path == Path(os.path.realpath(notebook)) or (path.exists() and path.samefile(notebook)):
-        raise UsageError(f"The output {out} is the notebook itself.", hint="Name another file; nothing was changed.")
-    if not path.parent.is_dir():
-        raise UsageError(f"The output folder {path.parent} does not exist.", hint="Create it first.")
-    probe = part_file(path, run_uid)
-    try:
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UsageError(
-            f"The output folder {path.parent} cannot be written: {error.strerror or error}.",
-            hint="Make it writable or name another output.",
-        ) from None
-    return path
-
-
-def _cwd(notebook: Path, cwd: Path | None) -> Path:
-    folder = notebook.parent if cwd is None else Path(cwd).absolute()
-    if not folder.is_dir():
-        raise UsageError(f"The working folder {cwd} does not exist.")
-    return folder
-
-
-def workspace_path(root: Path, path: Path) -> str:
-    """``path`` relative to the workspace's root with ``/``, or absolute where it lies outside."""
-    try:
-        return path.relative_to(root).as_posix()
-    except ValueError:
-        return path.as_posix()
-
-
 class _Run:
     """One run from its first record to its last; also the loop's listener."""
 
     def __init__(
         self,
         workspace: OpenWorkspace,
-        plan: _Plan,
+        plan: Plan,
         cancellation: Cancellation,
         *,
         on_cell: CellCallback | None,
@@ -249,8 +119,7 @@ class _Run:
         self._began = time.monotonic()
         self._cell_began = (0.0, 0.0)
         self._states: dict[int, tuple[State, float | None]] = {}
-        code = [i for i, cell in enumerate(self._notebook.cells) if cell.cell_type == "code"]
-        self._number = {index: number for number, index in enumerate(code)}
+        self._number: dict[int, int] = {}
         self._lineage: Literal["full", "none"] = "none"
         self._warnings = list(plan.warnings)
         self._log: EventLog
@@ -263,7 +132,7 @@ class _Run:
         complete = False
         try:
             try:
-                ending = self._in_kernel(limits)
+                ending = self._execute(limits)
             except BaseException:
                 self._parent.abandon()
                 raise
@@ -310,29 +179,18 @@ class _Run:
             self._log.close(complete=True)
             raise
 
-    def _in_kernel(self, limits: Limits) -> Ending:
+    def _execute(self, limits: Limits) -> Ending:
         plan = self._plan
-        kernel = Kernel(plan.kernel_name, log=plan.folder / "kernel.log", cancellation=self._cancellation)
-        ending = Ending(state=State.CANCELLED, error="The run was cancelled.")
-        graceful = False
-        try:
-            env = kernel_environment(self._settings, run_uid=plan.run_uid, notebook=self._name)
-            try:
-                kernel.start(cwd=plan.cwd, env=env, timeout=STARTUP_TIMEOUT)
-            except TransientError as error:
-                return Ending(state=State.KERNEL_DIED, error=str(error))
-            if self._cancellation.received is None:
-                self._notebook.metadata["language_info"] = kernel.info.get("language_info", {})
-                warning = load_capture(kernel, is_python=plan.is_python)
-                if warning is None:
-                    self._lineage = "full"
-                else:
-                    self._warnings.append(warning)
-                loop = CellLoop(kernel, self._notebook, self, limits=limits, cancellation=self._cancellation)
-                ending = loop.run()
-            graceful = kernel.is_idle
-        finally:
-            kernel.stop(now=not graceful)
+        kernel = KernelPlan(
+            name=plan.kernel_name, specs=plan.specs, is_python=plan.is_python, cwd=plan.cwd,
+            env=kernel_environment(self._settings, run_uid=plan.run_uid, notebook=self._name),
+            log=plan.folder / "kernel.log",
+        )  # fmt: skip
+        ending, warning = execute(self._notebook, kernel, self, limits=limits, cancellation=self._cancellation)
+        if warning is None:
+            self._lineage = "full"
+        else:
+            self._warnings.append(warning)
         return ending
 
     def cell_started(self, index: int) -> None:
@@ -372,7 +230,7 @@ class _Run:
         error = ending.error or None
         failed = self._failed_cell(ending)
         cells = self._cell_results()
-        marks.end(self._notebook, state, at=at, duration=duration, error=error)
+        marks.end(self._notebook, state, at=at, error=error)
         if state is not State.SUCCEEDED:
             marks.add_banner(self._notebook, index=ending.index, error=error or "")
         problem: MlopsError | None = None
@@ -418,6 +276,3 @@ class _Run:
             state, duration = self._states.get(index, (never, None))
             results.append(CellResult(index=index, cell_id=cell.id, state=state, duration=duration))
         return tuple(results)
-
-
-__all__ = ["RunResult", "is_executed", "run_notebook"]
