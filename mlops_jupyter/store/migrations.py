@@ -39,6 +39,7 @@ CREATE TABLE versions (
     previous {big}, deleted {big} NOT NULL, type_name TEXT, summary TEXT, digest TEXT, size {big});
 CREATE INDEX versions_by_execution ON versions (execution_id);
 CREATE INDEX versions_by_name ON versions (kind, name, at);
+CREATE INDEX versions_by_previous ON versions (previous) WHERE previous IS NOT NULL;
 CREATE TABLE uses (
     execution_id TEXT NOT NULL, version_id {big} NOT NULL, grade TEXT NOT NULL, reason TEXT NOT NULL,
     PRIMARY KEY (execution_id, version_id));
