@@ -16,8 +16,7 @@ CODE_SUFFIXES = (".py", ".pyc", ".pyi", ".pyx", ".so", ".pyd", ".dylib", ".dll",
 """Reading one of these is running or showing code; what it does to data is seen otherwise."""
 
 _FONT_SUFFIXES = (".ttf", ".otf", ".afm", ".woff", ".woff2", ".pfb", ".ttc")
-_TABLE_SUFFIXES = tuple(
-    [
+_TABLE_SUFFIXES = (
         ".csv",
         ".tsv",
         ".csv.gz",
@@ -37,8 +36,7 @@ _TABLE_SUFFIXES = tuple(
         ".mat",
         ".arff",
         ".arff.gz",
-    ]
-)
+    )
 _DATASET_SUFFIXES = (
     *_TABLE_SUFFIXES,
     ".json",
