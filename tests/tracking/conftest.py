@@ -11,6 +11,12 @@ from mlops_jupyter.store import Connection, open_workspace_store
 
 from .workspaces import settings_of, use_template
 
+_EXCUSED = (
+    "ignore::DeprecationWarning:mlflow",
+    "ignore:The ``noload`` loader strategy:DeprecationWarning",
+    "ignore:.*type hint is inferred:UserWarning",
+)
+
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -46,5 +52,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
-            for excused in ("ignore::DeprecationWarning:mlflow", "ignore:.*type hint is inferred:UserWarning"):
+            for excused in _EXCUSED:
                 item.add_marker(pytest.mark.filterwarnings(excused), append=False)
