@@ -185,6 +185,21 @@ def versions_named(
     )
 
 
+def find_versions(
+    connection: Connection, kind: EntityKind, name: str, *, digest: Digest | None = None, limit: int = 1
+) -> list[EntityVersion]:
+    """Versions of one entity in any session, latest first; only those with ``digest`` where it is given."""
+    if digest is None:
+        return _versions(
+            connection, f"WHERE kind = ? AND name = ? ORDER BY at DESC LIMIT {int(limit)}", (kind, name)
+        )
+    return _versions(
+        connection,
+        f"WHERE kind = ? AND name = ? AND digest = ? ORDER BY at DESC LIMIT {int(limit)}",
+        (kind, name, digest),
+    )
+
+
 def uses_by(connection: Connection, execution_ids: Sequence[ExecutionId]) -> list[Used]:
     """What these executions used."""
     found: list[Used] = []
