@@ -63,6 +63,10 @@ class TransientError(MlopsError, RuntimeError):
     exit_code = 75
 
 
+class ConflictError(TransientError):
+    """A record is not as it was when it was read; reading it again and repeating may help."""
+
+
 class RunTimeoutError(MlopsError, TimeoutError):
     """A time limit was reached."""
 
@@ -71,3 +75,7 @@ class RunTimeoutError(MlopsError, TimeoutError):
 
 class NewerSchemaError(UsageError):
     """The database was written by a newer version of this package."""
+
+
+class CorruptObjectError(MlopsError, ValueError):
+    """Bytes that are kept under a digest are not those that the digest names."""
