@@ -16,7 +16,8 @@ CODE_SUFFIXES = (".py", ".pyc", ".pyi", ".pyx", ".so", ".pyd", ".dylib", ".dll",
 """Reading one of these is running or showing code; what it does to data is seen otherwise."""
 
 _FONT_SUFFIXES = (".ttf", ".otf", ".afm", ".woff", ".woff2", ".pfb", ".ttc")
-_TABLE_SUFFIXES = (
+_TABLE_SUFFIXES = tuple(
+    [
         ".csv",
         ".tsv",
         ".csv.gz",
@@ -36,7 +37,8 @@ _TABLE_SUFFIXES = (
         ".mat",
         ".arff",
         ".arff.gz",
-    )
+    ]
+)
 _DATASET_SUFFIXES = (
     *_TABLE_SUFFIXES,
     ".json",
