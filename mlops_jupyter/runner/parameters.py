@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import io
 import keyword
-import math
 import tokenize
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -261,20 +260,3 @@ def display(value: Any) -> str:
     return value if isinstance(value, str) else literal(value)
 
 
-def is_finite(value: Any) -> bool:
-    """Whether JSON can hold a number (used by documents that must be strict JSON)."""
-    return not isinstance(value, float) or math.isfinite(value)
-
-
-__all__ = [
-    "INJECTED_TAG",
-    "PARAMETERS_TAG",
-    "Parameter",
-    "check_values",
-    "effective_values",
-    "infer_parameters",
-    "infer_text",
-    "inject",
-    "read_values",
-    "tagged_cell",
-]
