@@ -21,7 +21,7 @@ from nbformat import NotebookNode
 
 from mlops_jupyter.errors import UsageError
 
-from .coercion import ANY, Kind, coerce, from_annotation, from_value, infer_text, literal
+from .coercion import ANY, Kind, coerce, from_annotation, from_value, literal
 from .document import new_code_cell
 
 PARAMETERS_TAG = "parameters"
@@ -258,5 +258,3 @@ def effective_values(parameters: Sequence[Parameter], given: Mapping[str, Any]) 
 def display(value: Any) -> str:
     """A value as MLflow shows a parameter: text as it is, other data as its Python literal."""
     return value if isinstance(value, str) else literal(value)
-
-
