@@ -75,3 +75,7 @@ class RunTimeoutError(MlopsError, TimeoutError):
 
 class NewerSchemaError(UsageError):
     """The database was written by a newer version of this package."""
+
+
+class CorruptObjectError(MlopsError, ValueError):
+    """Bytes that are kept under a digest are not those that the digest names."""

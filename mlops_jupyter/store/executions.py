@@ -181,8 +181,21 @@ def versions_named(
     """Versions of one entity by time; variables and state only make sense within one session."""
     if session_id is None:
         return _versions(connection, "WHERE kind = ? AND name = ? ORDER BY at", (kind, name))
+    return _versions(connection, "WHERE kind = ? AND name = ? AND session_id = ? ORDER BY at", (kind, name, session_id))
+
+
+def find_versions(
+    connection: Connection, kind: EntityKind, name: str, *, digest: Digest | None = None, limit: int = 1
+) -> list[EntityVersion]:
+    """Versions of one entity in any session, latest first; only those with ``digest`` where it is given."""
+    if digest is None:
+        return _versions(
+            connection, f"WHERE kind = ? AND name = ? ORDER BY at DESC LIMIT {int(limit)}", (kind, name)
+        )
     return _versions(
-        connection, "WHERE kind = ? AND name = ? AND session_id = ? ORDER BY at", (kind, name, session_id)
+        connection,
+        f"WHERE kind = ? AND name = ? AND digest = ? ORDER BY at DESC LIMIT {int(limit)}",
+        (kind, name, digest),
     )
 
 

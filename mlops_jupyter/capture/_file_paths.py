@@ -1,0 +1,171 @@
+"""Which files are data, and what they are called in the lineage."""
+
+from __future__ import annotations
+
+import os
+import re
+import site
+import sys
+import sysconfig
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+CODE_SUFFIXES = (".py", ".pyc", ".pyi", ".pyx", ".so", ".pyd", ".dylib", ".dll", ".pth", ".ipynb")
+"""Reading one of these is running or showing code; what it does to data is seen otherwise."""
+
+_FONT_SUFFIXES = (".ttf", ".otf", ".afm", ".woff", ".woff2", ".pfb", ".ttc")
+_TABLE_SUFFIXES = (
+    ".csv", ".tsv", ".csv.gz", ".csv.zip", ".csv.bz2", ".csv.xz", ".tsv.gz", ".parquet", ".feather", ".arrow", ".npz",
+    ".npy", ".npy.gz", ".xlsx", ".h5", ".hdf5", ".mat", ".arff", ".arff.gz",
+)  # fmt: skip
+_DATASET_SUFFIXES = (*_TABLE_SUFFIXES, ".json", ".jsonl", ".json.gz", ".jsonl.gz", ".txt", ".txt.gz", ".jpg", ".png")
+_DATA_FOLDERS = frozenset({"data", "_data", "sample_data", "example_data", "package_data"})
+_DATASET_FOLDERS = frozenset({"datasets", "dataset", "_datasets"})
+
+_SYSTEM = ("/proc", "/sys", "/dev", "/run", "/etc", "/usr", "/lib", "/lib64", "/bin", "/sbin", "/System", "/Library")
+_HOME_FOLDERS = (
+    ".cache", ".config", ".local", ".ipython", ".jupyter", ".matplotlib", ".conda", ".mamba", ".fontconfig", ".ssh",
+    ".dask", ".virtualenvs", "Library/Caches", "Library/Jupyter", "Library/Fonts", "Library/Application Support",
+)  # fmt: skip
+_HIDDEN_FOLDERS = frozenset(
+    {
+        ".mlops", ".git", ".hg", ".svn", ".ipynb_checkpoints", "__pycache__", "site-packages", "dist-packages",
+        "node_modules", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", ".virtual_documents", ".tox",
+    }
+)  # fmt: skip
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
+
+_SECRET = re.compile(
+    r"token|secret|passw|pwd|sig|key|credential|auth|session|jwt|^x-amz-|^x-goog-|^(se|sp|sv|sr|st|skoid|sktid)$",
+    re.IGNORECASE,
+)
+_OPAQUE = re.compile(r"[A-Za-z0-9+/=_\-.]{40,}")
+
+
+class PathRules:
+    """Decides for one workspace which paths are data, and names them."""
+
+    def __init__(self, root: Path, *, exclude: Iterable[Path] = ()) -> None:
+        # Both spellings of the root, because users and libraries use both.
+        self.roots = tuple(
+            dict.fromkeys(_with_slash(str(path)) for path in (root.absolute(), root.resolve(strict=False)))
+        )
+        own = Path(__file__).parents[1]
+        inside = self.roots[-1]
+        installs = {
+            sys.prefix, sys.base_prefix, sys.exec_prefix, site.getuserbase(),
+            sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"),
+        }  # fmt: skip
+        # A prefix that holds the workspace itself (``/usr``, a conda folder with notebooks) is no reason.
+        everywhere = {
+            _with_slash(os.path.realpath(place)) for place in installs if place
+        } | {_with_slash(place) for place in installs if place}  # fmt: skip
+        self._anywhere = (
+            *(place for place in everywhere if not inside.startswith(place)),
+            _with_slash(str(own)),
+            *(_with_slash(str(path.absolute())) for path in exclude),
+        )
+        home = str(Path.home())
+        self._outside = (
+            *(_with_slash(place) for place in _SYSTEM),
+            *(_with_slash(f"{home}/{folder}") for folder in _HOME_FOLDERS),
+        )
+        self._keys: dict[str, str | None] = {}
+
+    def key(self, path: str) -> str | None:
+        """Name of an absolute path in the lineage; None where it is no data. Remembered for 20,000 paths."""
+        try:
+            return self._keys[path]
+        except KeyError:
+            if len(self._keys) >= 20_000:
+                self._keys.clear()
+            found = self._keys[path] = self._key(path)
+            return found
+
+    def _key(self, path: str) -> str | None:
+        if path.endswith(_FONT_SUFFIXES):
+            return None
+        for root in self.roots:
+            if path.startswith(root):
+                if _HIDDEN_FOLDERS.isdisjoint(path[len(root) :].split(os.sep)) and not path.startswith(self._anywhere):
+                    return printable(path[len(root) :].replace(os.sep, "/"))
+                return _package_key(path)
+        parts = path.split(os.sep)
+        if not _INSTALLED.isdisjoint(parts) or path.startswith(self._anywhere):
+            return _package_key(path)
+        if path.startswith(self._outside) or not _HIDDEN_FOLDERS.isdisjoint(parts):
+            return None
+        return printable(path.replace(os.sep, "/"))
+
+
+def _package_key(path: str) -> str | None:
+    """``package:scikit-learn/datasets/data/iris.csv`` for a data file that a distribution ships, else None."""
+    parts = path.split(os.sep)
+    places = [index for index, part in enumerate(parts) if part in _INSTALLED]
+    if not places:
+        return None
+    inner = parts[places[-1] + 1 :]
+    folders = {folder.lower() for folder in inner[:-1]}
+    lowered = path.lower()
+    if not (
+        (folders & _DATASET_FOLDERS and lowered.endswith(_DATASET_SUFFIXES))
+        or (folders & _DATA_FOLDERS and lowered.endswith(_TABLE_SUFFIXES))
+    ):
+        return None
+    return printable("/".join([f"package:{_distribution(inner[0])}", *inner[1:]]))
+
+
+_distributions: dict[str, str] = {"sklearn": "scikit-learn", "skimage": "scikit-image"}
+
+
+def _distribution(module: str) -> str:
+    """Name of the distribution that ships a top-level module; the module's own where that takes a long search."""
+    if module not in _distributions:
+        from importlib import metadata  # 10 ms that few sessions need
+
+        try:
+            _distributions[module] = metadata.distribution(module).metadata["Name"]
+        except metadata.PackageNotFoundError:
+            _distributions[module] = module
+    return _distributions[module]
+
+
+def is_uri(text: str) -> bool:
+    """Whether ``text`` is a URI with an authority (``s3://…``) rather than a path."""
+    scheme, separator, _ = text.partition("://")
+    return bool(separator) and len(scheme) > 1 and scheme.replace("+", "").replace("-", "").isalnum()
+
+
+def uri_key(uri: str) -> str | None:
+    """A URI without credentials, fragment, and without what looks like a secret in its query.
+
+    None where it is not a place of data: no host, or the tracking server that this process logs to.
+    """
+    try:
+        parts = urlsplit(uri)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return None
+    tracking = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if "/api/2.0/mlflow" in parts.path or (tracking.startswith("http") and uri.startswith(tracking)):
+        return None
+    if parts.scheme in {"", "data", "memory", "blob"} or not (host or parts.path):
+        return None
+    place = f"[{host}]" if ":" in host else host
+    if port is not None:
+        place = f"{place}:{port}"
+    query = [
+        (name, "REDACTED" if _SECRET.search(name) or _OPAQUE.fullmatch(value) else value)
+        for name, value in parse_qsl(parts.query, keep_blank_values=True)
+    ]
+    return printable(urlunsplit((parts.scheme, place, parts.path, urlencode(query), "")))[:2000]
+
+
+def printable(text: str) -> str:
+    """File names may hold bytes that are no text; the store keeps text."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _with_slash(path: str) -> str:
+    return path if path.endswith(os.sep) else path + os.sep
