@@ -77,7 +77,6 @@ def unload_ipython_extension(shell: Any) -> None:
     capture.unload(shell)
 
 
-<<<<<<< HEAD
 def _jupyter_labextension_paths() -> list[dict[str, str]]:
     """Where the prebuilt JupyterLab extension lies, for ``jupyter labextension develop``."""
     return [{"src": "labextension", "dest": "mlops-jupyter"}]
@@ -95,8 +94,6 @@ def _load_jupyter_server_extension(server_app: object) -> None:
     load_extension(server_app)  # type: ignore[arg-type]
 
 
-=======
->>>>>>> session
 def __getattr__(name: str) -> Any:
     module = _PUBLIC.get(name)
     if module is None:

@@ -187,9 +187,7 @@ class LineageHandler(Handler):
                 f"The direction {direction!r} is not known.", hint=f"Known: {', '.join(documents.DIRECTIONS)}."
             )
         workspaces = self.watcher.workspaces
-        self.finish(
-            await self.in_thread(lambda: documents.lineage(workspaces.workspace(settings), target, direction))
-        )
+        self.finish(await self.in_thread(lambda: documents.lineage(workspaces.workspace(settings), target, direction)))
 
 
 class StatusHandler(Handler):

@@ -164,9 +164,7 @@ async def test_store_that_was_removed_and_made_anew_is_read_anew(
     assert await api("runs") == {"runs": [], "total": 0}
 
 
-async def test_broken_database_is_said_and_the_server_lives(
-    api: Api, refused: Refused, jp_root_dir: Path
-) -> None:
+async def test_broken_database_is_said_and_the_server_lives(api: Api, refused: Refused, jp_root_dir: Path) -> None:
     home = jp_root_dir / ".mlops"
     home.mkdir()
     (home / "lineage.db").write_bytes(b"not a database, " * 500)
