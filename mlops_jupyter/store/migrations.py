@@ -58,6 +58,7 @@ CREATE TABLE versions (
     previous {big}, deleted {big} NOT NULL, type_name {text}, summary {text}, digest {text}, size {big});
 CREATE INDEX versions_by_execution ON versions (execution_id);
 CREATE INDEX versions_by_name ON versions (kind, name, at);
+CREATE INDEX versions_by_previous ON versions (previous) WHERE previous IS NOT NULL;
 CREATE TABLE uses (
     execution_id {text} NOT NULL, version_id {big} NOT NULL, grade {text} NOT NULL, reason {text} NOT NULL,
     PRIMARY KEY (execution_id, version_id));
