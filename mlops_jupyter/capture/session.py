@@ -298,7 +298,16 @@ class CaptureSession:
             if record is not None:
                 record.write(store)
 
-        self.sink.write(write)
+        def write_least(store: SQLiteConnection) -> None:
+            records.append_execution(store, finished.execution)
+            if record is not None:
+                record.write_end(store)
+
+        try:
+            self.sink.write(write)
+        except Exception as fault:  # noqa: BLE001 - as above; a value that the store refuses must not cost the rest
+            self.faults.report("writing the record", fault)
+            self.sink.write(write_least)
         if record is not None:
             record.show(self.shell)
         self._deliver()
