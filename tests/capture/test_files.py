@@ -64,9 +64,17 @@ ROUND_TRIPS: dict[str, tuple[str, Callable[[], object], Callable[[], object]]] =
     "open": ("a.txt", lambda: Path("a.txt").write_text("x"), lambda: Path("a.txt").read_text()),
     "pandas csv": ("a.csv", lambda: FRAME.to_csv("a.csv"), lambda: pd.read_csv("a.csv")),
     "pandas csv.gz": ("a.csv.gz", lambda: FRAME.to_csv("a.csv.gz"), lambda: pd.read_csv("a.csv.gz")),
-    "pandas parquet": ("a.parquet", lambda: FRAME.to_parquet("a.parquet"), lambda: pd.read_parquet("a.parquet")),
-    "pandas pickle": ("a.pkl", lambda: FRAME.to_pickle("a.pkl"), lambda: pd.read_pickle("a.pkl")),
-    "pandas feather": ("a.feather", lambda: FRAME.to_feather("a.feather"), lambda: pd.read_feather("a.feather")),
+    "pandas parquet": (
+        "a.parquet",
+        lambda: FRAME.to_parquet("a.parquet"),
+        lambda: pd.read_parquet("a.parquet"),
+    ),
+    "pandas pickle": ("a.pkl", lambda: FRAME.to_pickle("a.pkl"), lambda: pd.read_pickle("a.pkl")),  # noqa: S301
+    "pandas feather": (
+        "a.feather",
+        lambda: FRAME.to_feather("a.feather"),
+        lambda: pd.read_feather("a.feather"),
+    ),
     "pandas json": ("a.json", lambda: FRAME.to_json("a.json"), lambda: pd.read_json("a.json")),
     "numpy npy": ("a.npy", lambda: np.save("a.npy", np.ones(3)), lambda: np.load("a.npy")),
     "numpy npz": ("a.npz", lambda: np.savez("a.npz", x=np.ones(3)), lambda: np.load("a.npz").close()),
@@ -102,17 +110,19 @@ def test_a_file_is_written_then_read_with_the_same_digest(cell: Cell, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("library", "write", "read", "key"),
+    ("library", "key", "write", "read"),
     [
-        ("openpyxl", "FRAME.to_excel('a.xlsx')", "pd.read_excel('a.xlsx')", "a.xlsx"),
-        ("polars", "lib.DataFrame({'x': [1]}).write_parquet('a.parquet')", "lib.read_parquet('a.parquet')", "a.parquet"),
-        ("polars", "lib.DataFrame({'x': [1]}).write_csv('a.csv')", "lib.scan_csv('*.csv').collect()", "a.csv"),
-        ("polars", "lib.LazyFrame({'x': [1]}).sink_parquet('a.parquet')", "lib.scan_parquet('a.parquet').collect()", "a.parquet"),
-        ("h5py", "lib.File('a.h5', 'w').close()", "lib.File('a.h5').close()", "a.h5"),
-        ("duckdb", "lib.sql(\"COPY (SELECT 1 AS x) TO 'a.csv'\")", "lib.read_csv('a.csv').fetchall()", "a.csv"),
+        ("openpyxl", "a.xlsx", "FRAME.to_excel('a.xlsx')", "pd.read_excel('a.xlsx')"),
+        ("polars", "a.parquet", "lib.DataFrame({'x': [1]}).write_parquet('a.parquet')", "lib.read_parquet('a.parquet')"),
+        ("polars", "a.csv", "lib.DataFrame({'x': [1]}).write_csv('a.csv')", "lib.scan_csv('*.csv').collect()"),
+        ("polars", "a.ipc", "lib.LazyFrame({'x': [1]}).sink_ipc('a.ipc')", "lib.scan_ipc('a.ipc').collect()"),
+        ("h5py", "a.h5", "lib.File('a.h5', 'w').close()", "lib.File('a.h5').close()"),
+        ("duckdb", "a.csv", "lib.sql(\"COPY (SELECT 1 AS x) TO 'a.csv'\")", "lib.read_csv('a.csv').fetchall()"),
     ],
 )  # fmt: skip
-def test_libraries_that_open_behind_pythons_back(cell: Cell, library: str, write: str, read: str, key: str) -> None:
+def test_libraries_that_open_behind_pythons_back(
+    cell: Cell, library: str, key: str, write: str, read: str
+) -> None:
     scope = {"lib": pytest.importorskip(library), "pd": pd, "FRAME": FRAME}
     written = cell(lambda: exec(write, scope))  # noqa: S102 - the text is above
     was_read = cell(lambda: exec(read, scope))  # noqa: S102 - the text is above
@@ -124,7 +134,9 @@ def test_libraries_that_open_behind_pythons_back(cell: Cell, library: str, write
 def test_sql_names_files(cell: Cell) -> None:
     duckdb = pytest.importorskip("duckdb")
     FRAME.to_csv("a.csv")
-    access = cell(lambda: duckdb.sql("SELECT * FROM 'a.csv' JOIN (SELECT 'not a file' AS t) ON true").fetchall())
+    access = cell(
+        lambda: duckdb.sql("SELECT * FROM 'a.csv' JOIN (SELECT 'not a file' AS t) ON true").fetchall()
+    )
     assert names(access) == (["a.csv"], [])
     assert access.reads[0].grade is Grade.ASSUMED
 
@@ -135,6 +147,15 @@ def test_pandas_parquet_folder_is_its_files(cell: Cell) -> None:
     assert len(reads) == 3
     assert all(key.startswith("parts/a=") for key in reads)
     assert writes == []
+
+
+def test_a_dataset_of_pyarrow_is_its_files(cell: Cell) -> None:
+    dataset = pytest.importorskip("pyarrow.dataset")
+    FRAME.to_parquet("parts", partition_cols=["a"])
+    access = cell(lambda: dataset.dataset("parts", partitioning="hive").to_table())
+    assert len(names(access)[0]) == 3
+    written = cell(lambda: dataset.write_dataset(pa.table({"x": [1]}), "out", format="parquet"))
+    assert names(written)[1] == ["out/part-0.parquet"]
 
 
 def test_the_rename_pattern_gives_the_final_name_alone(cell: Cell) -> None:
@@ -239,8 +260,8 @@ def test_what_did_not_happen_is_not_recorded(cell: Cell) -> None:
 
     def code() -> None:
         for path, mode in (("absent", "r"), ("no/such/folder", "w"), ("there", "x")):
-            with pytest.raises(OSError, match="."):
-                Path(path).open(mode)
+            with pytest.raises(OSError, match=path), Path(path).open(mode):
+                pass
         with Path("there").open("a"):
             pass
 
@@ -362,7 +383,7 @@ def test_a_database_is_written_when_it_changed_and_read_when_not(cell: Cell) -> 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
 def test_a_handle_left_open_counts_in_the_cell_that_writes(cell: Cell) -> None:
     found: list[IO[str]] = []
-    opened = cell(lambda: found.append(Path("log").open("w")))
+    opened = cell(lambda: found.append(Path("log").open("w")))  # noqa: SIM115 - left open
     written = cell(lambda: (found[0].write("x"), found[0].flush()))
     closed = cell(lambda: (found[0].write("y"), found[0].close()))
     assert [names(access)[1] for access in (opened, written, closed)] == [["log"]] * 3
@@ -415,7 +436,7 @@ def test_the_users_own_open_and_id_work(cell: Cell, monkeypatch: pytest.MonkeyPa
     assert names(cell(code)) == ([], ["a"])
 
 
-def test_a_forked_child_is_left_alone(tracker: FileTracker, tmp_path: Path) -> None:
+def test_a_forked_child_is_left_alone(tmp_path: Path) -> None:
     code = (
         "import os, sys\n"
         "from pathlib import Path\n"
@@ -455,7 +476,9 @@ def test_there_is_one_hook_however_often_it_is_installed() -> None:
         "        del sys.modules[name]\n"
         "print(len(hooks))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
     assert done.stdout.strip() == "1"
 
 
