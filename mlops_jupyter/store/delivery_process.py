@@ -26,6 +26,9 @@ _FIRST_PAUSE = 5.0
 _LONGEST_PAUSE = 600.0
 """Seconds between two starts: the first while a process comes up, the longest where it keeps dying."""
 
+# A run of the kernel's is not one of the delivery; warnings that a kernel makes errors would stop MLflow's import.
+_NOT_INHERITED = frozenset({"MLFLOW_RUN_ID", "MLFLOW_RUN_CONTEXT", "MLFLOW_TRACKING_URI", "PYTHONWARNINGS"})
+
 _children: list[int] = []
 _without_mlflow: set[str] = set()
 
@@ -107,7 +110,7 @@ def _start(settings: Settings) -> None:
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    environment = {k: v for k, v in os.environ.items() if k not in {"MLFLOW_RUN_ID", "MLFLOW_TRACKING_URI"}}
+    environment = {k: v for k, v in os.environ.items() if k not in _NOT_INHERITED}
     environment["MLOPS_HOME"] = str(settings.home)
     if not settings.embedded_mlflow:
         environment["MLFLOW_TRACKING_URI"] = settings.tracking_uri

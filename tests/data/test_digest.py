@@ -104,5 +104,5 @@ def test_no_time_left_means_a_sample_of_a_big_file_and_all_of_a_small_one(tmp_pa
 def test_folders_pipes_and_absent_files_raise(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for bad in (tmp_path, tmp_path / "absent", tmp_path / "pipe"):
-        with pytest.raises(OSError, match="."):
+        with pytest.raises(OSError):
             file_digest(bad)
