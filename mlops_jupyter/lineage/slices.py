@@ -150,19 +150,24 @@ def backward_slice(
     )
     versions = {v.version_id: v for v in records.versions}
     positions = {e.execution_id: e.position for e in records.executions}
-    edges: list[SliceEdge] = []
+    edges: dict[tuple[int | None, VersionId], SliceEdge] = {}
     if version is not None:
-        edges.append(_edge(None, version, versions, positions, version.grade, version.reason))
+        edges[(None, version.version_id)] = _edge(
+            None, version, versions, positions, version.grade, version.reason
+        )
     for use in records.uses:
         used = versions.get(use.version_id)
         if used is not None and use.execution_id in positions:
             user = positions[use.execution_id]
-            edges.append(_edge(user, used, versions, positions, use.grade, use.reason))
+            edges[(user, use.version_id)] = _edge(user, used, versions, positions, use.grade, use.reason)
     for derived in records.versions:
-        previous = None if derived.previous is None else versions.get(derived.previous)
-        if previous is not None and derived.execution_id in positions:
-            user = positions[derived.execution_id]
-            edges.append(_edge(user, previous, versions, positions, derived.grade, derived.reason))
+        if derived.previous is None or derived.execution_id not in positions:
+            continue
+        user, previous = positions[derived.execution_id], versions.get(derived.previous)
+        if previous is not None and (user, derived.previous) not in edges:
+            edges[(user, derived.previous)] = _edge(
+                user, previous, versions, positions, derived.grade, derived.reason
+            )
     inputs = [
         v
         for v in records.versions
@@ -172,7 +177,7 @@ def backward_slice(
         target=target,
         certainty=certainty,
         kept=records.executions,
-        edges=tuple(dict.fromkeys(sorted(edges, key=_edge_order))),
+        edges=tuple(sorted(edges.values(), key=_edge_order)),
         inputs=tuple(sorted(inputs, key=lambda v: (v.kind, v.name))),
         notes=tuple(_notes(records.executions, inputs, session)),
     )
