@@ -1,8 +1,9 @@
 """The process's one audit hook, and the switch that turns it on and off.
 
-An audit hook cannot be removed, so there is one for each process, whatever is unloaded, reloaded or imported anew:
-the switch hangs on ``sys``. While the switch is off, or for an event that nobody wants, the hook returns from its
-first statement. It never raises but for Ctrl-C, since an exception in an audit hook aborts what is audited.
+An audit hook cannot be removed, so there is one for each process, whatever is unloaded, reloaded or
+imported anew: the switch hangs on ``sys``. While the switch is off, or for an event that nobody wants, the
+hook returns from its first statement. It never raises but for Ctrl-C, since an exception in an audit hook
+aborts what is audited.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Switch:
 
 
 def _make_hook(switch: Switch) -> Callable[[str, tuple[Any, ...]], None]:
-    # ``wanted`` is bound as a default because a local is the cheapest to look up, for every event of the process.
+    # ``wanted`` is bound as a default because a local is the cheapest to look up, at every event.
     def hook(event: str, args: tuple[Any, ...], wanted: set[str] = switch.wanted) -> None:
         if event not in wanted:
             return
@@ -48,7 +49,7 @@ def _make_hook(switch: Switch) -> Callable[[str, tuple[Any, ...]], None]:
             return
         try:
             sink(event, args)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - else the user's open() would fail
             if len(switch.faults) < 20:
                 switch.faults.append(f"{event}: {type(error).__name__}: {error}")
 
@@ -76,6 +77,6 @@ def emit(event: str, *args: Any) -> None:
         return
     try:
         switch.sink(event, args)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - else the user's call would fail
         if len(switch.faults) < 20:
             switch.faults.append(f"{event}: {type(error).__name__}: {error}")

@@ -1,8 +1,10 @@
+# ruff: noqa: PTH110, PTH112, PTH113, PTH118, PTH207
+# Inside of the user's open(): strings in, strings out, no Path objects are made.
 """Entry points of libraries that open files behind Python's back, wrapped when the library is imported.
 
-Classes get a ``__new__`` that notes its arguments: it has returned when ``__init__`` runs, so it never shows in a
-traceback. Functions get a wrapper with the same signature, which shows as one frame (hidden by IPython) where the
-library raises: a frame cannot be taken out of a traceback from inside of it.
+Classes get a ``__new__`` that notes its arguments: it has returned when ``__init__`` runs, so it never
+shows in a traceback. Functions get a wrapper with the same signature, which shows as one frame (hidden by
+IPython) where the library raises: a frame cannot be taken out of a traceback from inside of it.
 """
 
 from __future__ import annotations
@@ -24,30 +26,19 @@ Note = Callable[[tuple[Any, ...], dict[str, Any]], None]
 """Looks at the arguments of a call and emits what they say."""
 
 _MAX_FILES = 1_000
+_HEAP_TYPE = 1 << 9
+"""``Py_TPFLAGS_HEAPTYPE``: a class whose attributes can be set."""
+
 _MISSING = object()
 
 
-def wrap_libraries() -> Callable[[], None]:
-    """Wrap what is imported now and what will be; returns what undoes all of it."""
-    undo: list[Callable[[], None]] = []
-    for name, wrap in _LIBRARIES.items():
-        undo.append(import_hooks.when_imported(name, functools.partial(_wrap_one, wrap=wrap, undo=undo)))
-
-    def undo_all() -> None:
-        while undo:
-            undo.pop()()
-
-    return undo_all
-
-
-def _wrap_one(
-    module: ModuleType, *, wrap: Callable[[ModuleType, list[Callable[[], None]]], None], undo: list[Callable[[], None]]
-) -> None:
-    wrap(module, undo)
+def wrap(module: ModuleType, undo: list[Callable[[], None]]) -> None:
+    """Wrap the entry points of ``module``; what puts the originals back is appended to ``undo``."""
+    _LIBRARIES[module.__name__](module, undo)
 
 
 def _function(owner: Any, name: str, note: Note, undo: list[Callable[[], None]]) -> None:
-    """Replace ``owner.name`` by a wrapper; a library that lacks it, or a type that cannot be changed, is left."""
+    """Replace ``owner.name`` by a wrapper; what is lacking or cannot be changed is left."""
     original = inspect.getattr_static(owner, name, _MISSING)
     if original is _MISSING or isinstance(original, (staticmethod, classmethod, property)):
         return
@@ -67,6 +58,9 @@ def _class(owner: Any, name: str, note: Note, undo: list[Callable[[], None]]) ->
     cls = getattr(owner, name, None)
     if not isinstance(cls, type):
         return
+    if not cls.__flags__ & _HEAP_TYPE:
+        _set(owner, name, _twin(cls, note), cls, undo)
+        return
     original = cls.__dict__.get("__new__", _MISSING)
     make: Any = cls.__new__
     plain = make is object.__new__
@@ -82,6 +76,29 @@ def _class(owner: Any, name: str, note: Note, undo: list[Callable[[], None]]) ->
     _set(cls, "__new__", staticmethod(__new__), original, undo)
     if signature is not None and "__signature__" not in cls.__dict__:
         _set(cls, "__signature__", signature, _MISSING, undo)
+
+
+class _TwinType(type):
+    """Class of stand-ins for classes that cannot be changed: an instance of one is one of both."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        original = cls.__dict__.get("__twin_of__")
+        return isinstance(instance, original) if original is not None else super().__instancecheck__(instance)
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        original = cls.__dict__.get("__twin_of__")
+        return issubclass(subclass, original) if original is not None else super().__subclasscheck__(subclass)
+
+
+def _twin(cls: Any, note: Note) -> type:
+    """A subclass that notes the arguments; for classes of C, whose attributes cannot be set."""
+
+    def __new__(twin: Any, *args: Any, **options: Any) -> Any:  # noqa: N807
+        _quietly(note, args, options)
+        return cls.__new__(twin, *args, **options)
+
+    body = {"__new__": __new__, "__twin_of__": cls, "__module__": cls.__module__, "__doc__": cls.__doc__}
+    return _TwinType(cls.__name__, (cls,), body)
 
 
 def _set(owner: Any, name: str, value: Any, original: Any, undo: list[Callable[[], None]]) -> None:
@@ -106,7 +123,7 @@ def _set(owner: Any, name: str, value: Any, original: Any, undo: list[Callable[[
 def _quietly(note: Note, args: tuple[Any, ...], options: dict[str, Any]) -> None:
     try:
         note(args, options)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - else the user's call would fail
         import_hooks.faults.append(f"{type(error).__name__}: {error}")
 
 
@@ -114,7 +131,9 @@ def _argument(number: int, *names: str, event: str = "mlops.read", reason: str) 
     """A note that takes the place from argument ``number`` or from the first of ``names`` that was given."""
 
     def note(args: tuple[Any, ...], options: dict[str, Any]) -> None:
-        value = args[number] if len(args) > number else next((options[n] for n in names if n in options), None)
+        value = (
+            args[number] if len(args) > number else next((options[n] for n in names if n in options), None)
+        )
         for place in _places(value, existing=event != "mlops.write"):
             emit(event, place, reason)
 
@@ -158,31 +177,45 @@ def _pyarrow_parquet(module: ModuleType, undo: list[Callable[[], None]]) -> None
     _class(core, "ParquetWriter", write, undo)
 
 
+def _command(_args: tuple[Any, ...], _options: dict[str, Any]) -> None:
+    emit("mlops.command", "")
+
+
 def _pyarrow_dataset(module: ModuleType, undo: list[Callable[[], None]]) -> None:
     _function(module, "dataset", _argument(0, "source", reason="read by pyarrow"), undo)
-    written = _argument(1, "base_dir", event="mlops.command", reason="")
-
-    def note(args: tuple[Any, ...], options: dict[str, Any]) -> None:
-        written(args, options)
-
     # The names of the files are the library's: what changed in the working tree tells.
-    _function(module, "write_dataset", lambda args, options: emit("mlops.command", ""), undo)
+    _function(module, "write_dataset", _command, undo)
 
 
 def _pyarrow_readers(module: ModuleType, undo: list[Callable[[], None]]) -> None:
     read = _argument(0, "input_file", "source", reason="read by pyarrow")
-    for name in ("read_csv", "open_csv", "read_json", "open_json", "read_table", "read_feather", "ORCFile"):
-        wrap = _class if name == "ORCFile" else _function
-        wrap(module, name, read, undo)
+    for name in ("read_csv", "open_csv", "read_json", "open_json", "read_table", "read_feather"):
+        _function(module, name, read, undo)
+    _class(module, "ORCFile", read, undo)
     written = {"write_csv": "output_file", "write_feather": "dest"}
     for name, argument in written.items():
-        _function(module, name, _argument(1, argument, event="mlops.write", reason="written by pyarrow"), undo)
+        _function(
+            module, name, _argument(1, argument, event="mlops.write", reason="written by pyarrow"), undo
+        )
     _class(module, "CSVWriter", _argument(0, "sink", event="mlops.write", reason="written by pyarrow"), undo)
     _class(module, "ORCWriter", _argument(0, "where", event="mlops.write", reason="written by pyarrow"), undo)
 
 
 def _pyarrow(module: ModuleType, undo: list[Callable[[], None]]) -> None:
     _function(module, "memory_map", _argument(0, "path", reason="mapped by pyarrow"), undo)
+
+    def note(args: tuple[Any, ...], options: dict[str, Any]) -> None:
+        mode = str(args[1] if len(args) > 1 else options.get("mode", "r"))
+        writes = "w" in mode or "a" in mode
+        place = _argument(
+            0,
+            "path",
+            event="mlops.write" if writes else "mlops.read",
+            reason=f"opened by pyarrow with mode {mode}",
+        )
+        place(args, options)
+
+    _class(module, "OSFile", note, undo)
 
 
 def _polars(module: ModuleType, undo: list[Callable[[], None]]) -> None:
@@ -200,8 +233,8 @@ def _polars(module: ModuleType, undo: list[Callable[[], None]]) -> None:
                 _function(cls, name, write, undo)
 
 
-_QUOTED = re.compile(r"'((?:[^']|'')+)'|\"((?:[^\"]|\"\")+)\"")
-_COPY_TO = re.compile(r"\bto\s*$", re.IGNORECASE)
+_QUOTED = r"'((?:[^']|'')+)'|\"((?:[^\"]|\"\")+)\""
+_COPY_TO = r"(?i)\bto\s*$"
 
 
 def _sql(number: int, *names: str) -> Note:
@@ -211,9 +244,9 @@ def _sql(number: int, *names: str) -> Note:
         text = args[number] if len(args) > number else next((options[n] for n in names if n in options), None)
         if type(text) is not str or len(text) > 1_000_000:
             return
-        for match in _QUOTED.finditer(text):
+        for match in re.finditer(_QUOTED, text):
             place = match.group(1) or match.group(2)
-            if _COPY_TO.search(text, 0, match.start()):
+            if re.search(_COPY_TO, text[: match.start()]):
                 emit("mlops.write", place, "written by a COPY statement")
                 continue
             for found in _places(place):
@@ -233,7 +266,9 @@ def _duckdb(module: ModuleType, undo: list[Callable[[], None]]) -> None:
         for name in ("sql", "query", "execute", "from_query"):
             _function(owner, name, _sql(shift, "query"), undo)
         for name in ("read_csv", "read_json", "read_parquet", "from_csv_auto", "from_parquet"):
-            _function(owner, name, _argument(shift, "path_or_buffer", "file_glob", reason="read by duckdb"), undo)
+            _function(
+                owner, name, _argument(shift, "path_or_buffer", "file_glob", reason="read by duckdb"), undo
+            )
     relation = getattr(module, "DuckDBPyRelation", None)
     for name in ("write_csv", "to_csv", "write_parquet", "to_parquet"):
         _function(

@@ -51,6 +51,7 @@ class FileRecord:
 class FileAccess:
     """What one cell read from outside of itself, and what it wrote."""
 
+    execution_id: ExecutionId | None = None
     reads: tuple[FileRecord, ...] = ()
     writes: tuple[FileRecord, ...] = ()
     dropped: int = 0
@@ -66,7 +67,7 @@ class _Found:
     versions: list[EntityVersion] = field(default_factory=list)
 
     def version_of(self, record: FileRecord, digest: Digest | None) -> tuple[EntityVersion, Grade | None]:
-        """The version of ``record.key`` that held ``digest``, made where there is none; a grade if it is a guess."""
+        """Version of ``record.key`` that held ``digest``, made where there is none; a grade if guessed."""
         for version in self.versions:
             if version.name == record.key and version.execution_id is None and version.digest == digest:
                 return version, None
@@ -105,9 +106,10 @@ def to_lineage(
 ) -> tuple[tuple[EntityVersion, ...], tuple[Used, ...]]:
     """Versions and uses for ``store.executions.append_execution``. Writes nothing itself.
 
-    A read whose (path, digest) an earlier execution wrote, in any session, uses that version. Else an external
-    version with that digest is reused or made; its reason says whether the path was known with other content. A
-    write is a new version, weak and derived from what was there where the file was changed in place.
+    A read whose (path, digest) an earlier execution wrote, in any session, uses that version. Else an
+    external version with that digest is reused or made; its reason says whether the path was known with
+    other content. A write is a new version, weak and derived from what was there where the file was changed
+    in place.
 
     Raises:
         TransientError: the store cannot be read.
@@ -159,7 +161,9 @@ def _previous(found: _Found, record: FileRecord) -> VersionId | None:
 
 def _may_be(latest: EntityVersion, record: FileRecord, digest: Digest | None) -> bool:
     """Whether ``record`` may be of ``latest`` although their digests cannot be compared (sampled, none)."""
-    if latest.deleted or (digest is not None and latest.digest is not None and _kind(digest) == _kind(latest.digest)):
+    if latest.deleted or (
+        digest is not None and latest.digest is not None and _kind(digest) == _kind(latest.digest)
+    ):
         return False
     if record.path is None:
         return digest is None and latest.digest is None

@@ -1,3 +1,5 @@
+# ruff: noqa: PTH120, PTH206
+# Inside of the user's open(): strings in, strings out, no Path objects are made.
 """Which files are data, and what they are called in the lineage."""
 
 from __future__ import annotations
@@ -6,7 +8,6 @@ import os
 import re
 import site
 import sys
-import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -15,32 +16,89 @@ CODE_SUFFIXES = (".py", ".pyc", ".pyi", ".pyx", ".so", ".pyd", ".dylib", ".dll",
 """Reading one of these is running or showing code; what it does to data is seen otherwise."""
 
 _FONT_SUFFIXES = (".ttf", ".otf", ".afm", ".woff", ".woff2", ".pfb", ".ttc")
-_TABLE_SUFFIXES = (
-    ".csv", ".tsv", ".csv.gz", ".csv.zip", ".csv.bz2", ".csv.xz", ".tsv.gz", ".parquet", ".feather", ".arrow", ".npz",
-    ".npy", ".npy.gz", ".xlsx", ".h5", ".hdf5", ".mat", ".arff", ".arff.gz",
-)  # fmt: skip
-_DATASET_SUFFIXES = (*_TABLE_SUFFIXES, ".json", ".jsonl", ".json.gz", ".jsonl.gz", ".txt", ".txt.gz", ".jpg", ".png")
+_TABLE_SUFFIXES = tuple(
+    [
+        ".csv",
+        ".tsv",
+        ".csv.gz",
+        ".csv.zip",
+        ".csv.bz2",
+        ".csv.xz",
+        ".tsv.gz",
+        ".parquet",
+        ".feather",
+        ".arrow",
+        ".npz",
+        ".npy",
+        ".npy.gz",
+        ".xlsx",
+        ".h5",
+        ".hdf5",
+        ".mat",
+        ".arff",
+        ".arff.gz",
+    ]
+)
+_DATASET_SUFFIXES = (
+    *_TABLE_SUFFIXES,
+    ".json",
+    ".jsonl",
+    ".json.gz",
+    ".jsonl.gz",
+    ".txt",
+    ".txt.gz",
+    ".jpg",
+    ".png",
+)
 _DATA_FOLDERS = frozenset({"data", "_data", "sample_data", "example_data", "package_data"})
 _DATASET_FOLDERS = frozenset({"datasets", "dataset", "_datasets"})
 
-_SYSTEM = ("/proc", "/sys", "/dev", "/run", "/etc", "/usr", "/lib", "/lib64", "/bin", "/sbin", "/System", "/Library")
+_SYSTEM = (
+    "/proc",
+    "/sys",
+    "/dev",
+    "/run",
+    "/etc",
+    "/usr",
+    "/lib",
+    "/lib64",
+    "/bin",
+    "/sbin",
+    "/System",
+    "/Library",
+)
 _HOME_FOLDERS = (
-    ".cache", ".config", ".local", ".ipython", ".jupyter", ".matplotlib", ".conda", ".mamba", ".fontconfig", ".ssh",
-    ".dask", ".virtualenvs", "Library/Caches", "Library/Jupyter", "Library/Fonts", "Library/Application Support",
+    ".cache", ".config", ".local", ".ipython", ".jupyter", ".matplotlib", ".conda", ".mamba", ".fontconfig",
+    ".ssh", ".dask", ".virtualenvs", "Library/Caches", "Library/Jupyter", "Library/Fonts",
+    "Library/Application Support",
 )  # fmt: skip
 _HIDDEN_FOLDERS = frozenset(
-    {
-        ".mlops", ".git", ".hg", ".svn", ".ipynb_checkpoints", "__pycache__", "site-packages", "dist-packages",
-        "node_modules", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", ".virtual_documents", ".tox",
-    }
-)  # fmt: skip
+    [
+        ".mlops",
+        ".git",
+        ".hg",
+        ".svn",
+        ".ipynb_checkpoints",
+        "__pycache__",
+        "site-packages",
+        "dist-packages",
+        "node_modules",
+        ".pytest_cache",
+        ".mypy_cache",
+        ".ruff_cache",
+        ".hypothesis",
+        ".virtual_documents",
+        ".tox",
+    ]
+)
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 
-_SECRET = re.compile(
-    r"token|secret|passw|pwd|sig|key|credential|auth|session|jwt|^x-amz-|^x-goog-|^(se|sp|sv|sr|st|skoid|sktid)$",
-    re.IGNORECASE,
+# Patterns are text, compiled where they are first used: a kernel that loads the extension waits for each.
+_HUSHED = (
+    r"(?i)token|secret|passw|pwd|sig|key|credential|auth|session|jwt|^x-amz-|^x-goog-"
+    r"|^(se|sp|sv|sr|st|skoid|sktid)$"
 )
-_OPAQUE = re.compile(r"[A-Za-z0-9+/=_\-.]{40,}")
+_OPAQUE = r"[A-Za-z0-9+/=_\-.]{40,}"
 
 
 class PathRules:
@@ -54,8 +112,7 @@ class PathRules:
         own = Path(__file__).parents[1]
         inside = self.roots[-1]
         installs = {
-            sys.prefix, sys.base_prefix, sys.exec_prefix, site.getuserbase(),
-            sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"),
+            sys.prefix, sys.base_prefix, sys.exec_prefix, site.getuserbase(), os.path.dirname(os.__file__),
         }  # fmt: skip
         # A prefix that holds the workspace itself (``/usr``, a conda folder with notebooks) is no reason.
         everywhere = {
@@ -88,7 +145,9 @@ class PathRules:
             return None
         for root in self.roots:
             if path.startswith(root):
-                if _HIDDEN_FOLDERS.isdisjoint(path[len(root) :].split(os.sep)) and not path.startswith(self._anywhere):
+                if _HIDDEN_FOLDERS.isdisjoint(path[len(root) :].split(os.sep)) and not path.startswith(
+                    self._anywhere
+                ):
                     return printable(path[len(root) :].replace(os.sep, "/"))
                 return _package_key(path)
         parts = path.split(os.sep)
@@ -100,7 +159,7 @@ class PathRules:
 
 
 def _package_key(path: str) -> str | None:
-    """``package:scikit-learn/datasets/data/iris.csv`` for a data file that a distribution ships, else None."""
+    """``package:scikit-learn/datasets/data/iris.csv`` for data that a distribution ships, else None."""
     parts = path.split(os.sep)
     places = [index for index, part in enumerate(parts) if part in _INSTALLED]
     if not places:
@@ -120,7 +179,7 @@ _distributions: dict[str, str] = {"sklearn": "scikit-learn", "skimage": "scikit-
 
 
 def _distribution(module: str) -> str:
-    """Name of the distribution that ships a top-level module; the module's own where that takes a long search."""
+    """Distribution of a top-level module; the module's own name where finding out takes long."""
     if module not in _distributions:
         from importlib import metadata  # 10 ms that few sessions need
 
@@ -156,7 +215,7 @@ def uri_key(uri: str) -> str | None:
     if port is not None:
         place = f"{place}:{port}"
     query = [
-        (name, "REDACTED" if _SECRET.search(name) or _OPAQUE.fullmatch(value) else value)
+        (name, "REDACTED" if re.search(_HUSHED, name) or re.fullmatch(_OPAQUE, value) else value)
         for name, value in parse_qsl(parts.query, keep_blank_values=True)
     ]
     return printable(urlunsplit((parts.scheme, place, parts.path, urlencode(query), "")))[:2000]

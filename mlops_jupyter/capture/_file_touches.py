@@ -1,3 +1,5 @@
+# ruff: noqa: PTH100, PTH111, PTH116, PTH118, PTH119
+# Inside of the user's open(): strings in, strings out, no Path objects are made.
 """What one cell does to files, kept in order as events come in: one ``Touch`` for each path."""
 
 from __future__ import annotations
@@ -19,15 +21,6 @@ MAX_PATHS = 5_000
 HOOK_SECONDS = 0.02
 """Seconds a cell's hook may spend on reading files that are about to be overwritten."""
 
-EVENTS = frozenset(
-    {
-        "open", "os.rename", "os.remove", "os.truncate", "os.link", "os.symlink", "shutil.rmtree", "sqlite3.connect",
-        "urllib.Request", "subprocess.Popen", "os.system", "os.posix_spawn", "os.forkpty", "mlops.read",
-        "mlops.write", "mlops.watch", "mlops.command",
-    }
-)  # fmt: skip
-"""Audit events, and those of our own that libraries' wrappers emit."""
-
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC
 _NO_FILE = getattr(os, "O_DIRECTORY", 0)
 
@@ -39,10 +32,9 @@ class Touch:
         "at", "before", "deleted", "first", "key", "path", "read", "reason", "replaced", "watched", "wrote",
     )  # fmt: skip
 
-    def __init__(self, path: str, key: str | None, first: os.stat_result | None) -> None:
+    def __init__(self, path: str, key: str, first: os.stat_result | None) -> None:
         self.path = path
         self.key = key
-        """None: not data itself, but it may be renamed to something that is."""
         self.first = first
         """``stat`` before the first touch; None where there was no file."""
         self.at = time.time()
@@ -118,7 +110,7 @@ class Touches:
             return
         origin, touch = self._touch(old), self._touch(new)
         if origin is not None:
-            if origin.first is not None and not origin.wrote and origin.key is not None:
+            if origin.first is not None and not origin.wrote:
                 origin.read = True
                 origin.before = origin.before or self._measure(old)
             origin.deleted = True
@@ -232,7 +224,7 @@ class Touches:
 
     def _write(self, touch: Touch, *, truncates: bool, reads: bool, reason: str) -> None:
         if touch.first is not None and touch.before is None and not touch.wrote:
-            # The last moment at which the old content is there. What was never read and is replaced is of no use.
+            # The last moment at which the old content is there; what nobody read is of no use.
             if touch.read or not truncates:
                 touch.before = self._measure(touch.path)
             touch.read = touch.read or reads
@@ -287,9 +279,12 @@ _HANDLERS: dict[str, Callable[..., None]] = {
     "mlops.command": Touches.shell_command,
 }
 
+EVENTS = frozenset(_HANDLERS)
+"""Audit events, and those of our own that the wrappers of libraries emit."""
+
 
 def absolute(path: Any) -> str | None:
-    """Absolute, normalised path of what was given to ``open``; None for handles. Runs no code of the user's."""
+    """Absolute path of what was given to ``open``; None for handles. Runs no code of the user's."""
     kind = type(path)
     if kind is not str:
         if kind is bytes:
@@ -303,7 +298,7 @@ def absolute(path: Any) -> str | None:
     if not path or "\0" in path:
         return None
     try:
-        return os.path.abspath(path)  # noqa: PTH100 - hot, and resolving links would rename the user's files
+        return str(os.path.abspath(path))
     except OSError:  # the current folder is gone
         return None
 
@@ -317,12 +312,12 @@ def _local(place: Any) -> str | None:
         elif is_uri(place):
             return None
         elif place.startswith("~"):
-            place = os.path.expanduser(place)  # noqa: PTH111 - a string in, a string out
+            place = os.path.expanduser(place)
     return absolute(place)
 
 
 def _stat(name: str) -> os.stat_result | None:
     try:
-        return os.stat(name)  # noqa: PTH116 - hot
+        return os.stat(name)
     except (OSError, ValueError):
         return None

@@ -1,14 +1,16 @@
+# ruff: noqa: PTH100, PTH109, PTH111, PTH113, PTH118
+# Inside of the user's open(): strings in, strings out, no Path objects are made.
 """Files of commands: ``!cmd``, ``%%bash``, ``subprocess``.
 
-What a command does is not observable from here, so all of this is assumed: words of the command that name a file
-which was there are read, and what changed in the working tree while a cell with a command ran was written by it.
+What a command does is not observable from here, so all of this is assumed: words of the command that name a
+file which was there are read, and what changed in the working tree while a cell with a command ran was
+written by it.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shlex
 import stat
 import sys
 from collections.abc import Callable
@@ -25,7 +27,7 @@ MAX_ENTRIES = 3_000
 
 MAX_DEPTH = 3
 
-_SEPARATORS = re.compile(r"[\0\s|&;<>()=,:'\"]+")
+_SEPARATORS = r"[\0\s|&;<>()=,:'\"]+"
 _SHELL_MODULES = ("IPython.core.interactiveshell", "ipykernel.zmqshell")
 _SHELL_FUNCTIONS = ("system", "getoutput", "get_output_error_code")
 
@@ -38,7 +40,7 @@ def snapshot(root: Path, rules: PathRules) -> Snapshot:
     found: Snapshot = {}
     places = [str(root)]
     try:
-        here = os.getcwd()  # noqa: PTH109 - a string in, a string out
+        here = os.getcwd()
         if not here.startswith(rules.roots):
             places.append(here)
     except OSError:
@@ -82,7 +84,7 @@ def add_effects(touches: Touches, before: Snapshot, root: Path, rules: PathRules
             continue  # it may have been there, beyond the cap
         if path not in after and len(after) >= MAX_ENTRIES:
             continue
-        touch = touches.paths[path] = Touch(path, rules.key(path), None)
+        touch = touches.paths[path] = Touch(path, rules.key(path) or path, None)
         touch.watched = True
         touch.replaced = path not in before
         touch.first = _as_stat(before[path]) if path in before else None
@@ -111,18 +113,20 @@ def _as_stat(entry: tuple[int, int, int]) -> os.stat_result:
 
 def named_files(command: str) -> list[str]:
     """Absolute paths of existing regular files that the words of a command name."""
+    import shlex  # few cells have commands
+
     try:
         words = set(shlex.split(command.replace("\0", " "), comments=False))
     except ValueError:  # an open quote
         words = set()
-    words |= {word for part in tuple(words) for word in _SEPARATORS.split(part)}
-    words |= set(_SEPARATORS.split(command))
+    words |= {word for part in tuple(words) for word in re.split(_SEPARATORS, part)}
+    words |= set(re.split(_SEPARATORS, command))
     found = []
     for word in sorted(words)[:200]:
         if not word or word.startswith("-") or len(word) > 4096 or word in {".", "..", "/"}:
             continue
-        path = os.path.abspath(os.path.expanduser(word))  # noqa: PTH100,PTH111 - strings in, strings out
-        if os.path.isfile(path) and not os.access(path, os.X_OK):  # noqa: PTH113 - executables are no data
+        path = os.path.abspath(os.path.expanduser(word))
+        if os.path.isfile(path) and not os.access(path, os.X_OK):
             found.append(path)
     return found
 
@@ -130,8 +134,8 @@ def named_files(command: str) -> list[str]:
 def wrap_shell() -> Callable[[], None]:
     """Hear of the final text of ``!cmd`` and ``x = !cmd``; returns what undoes it.
 
-    The functions that IPython calls with the expanded command are replaced, not ``shell.system``: that one looks up
-    ``{names}`` in its caller's frame, which a wrapper would be.
+    The functions that IPython calls with the expanded command are replaced, not ``shell.system``: that one
+    looks up ``{names}`` in its caller's frame, which a wrapper would be.
     """
     undo: list[Callable[[], None]] = []
     for module_name in _SHELL_MODULES:

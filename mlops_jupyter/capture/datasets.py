@@ -59,7 +59,9 @@ def schema_of(value: Any) -> str:
     columns: list[tuple[str, str]] = []
     if is_frame(value):
         if len(value.columns) <= _COLUMNS_LIMIT:
-            columns = [(str(name), str(dtype)) for name, dtype in zip(value.columns, value.dtypes, strict=True)]
+            columns = [
+                (str(name), str(dtype)) for name, dtype in zip(value.columns, value.dtypes, strict=True)
+            ]
     elif is_series(value):
         columns = [("" if value.name is None else str(value.name), str(value.dtype))]
     elif is_array(value):

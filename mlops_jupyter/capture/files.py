@@ -1,12 +1,13 @@
 """Which files a cell reads and writes.
 
-Seen are: what this process opens, renames and removes (audit events, so ``open`` may be replaced by the user), what
-libraries open behind Python's back (their entry points are wrapped when they are imported), the words of commands and
-what changed in the working tree while one ran. All threads of the process count between ``begin`` and ``end``; worker
-processes do not, but what they change in the working tree is seen where the cell started them.
+Seen are: what this process opens, renames and removes (audit events, so ``open`` may be replaced by the
+user), what libraries open behind Python's back (their entry points are wrapped when they are imported), the
+words of commands and what changed in the working tree while one ran. All threads of the process count
+between ``begin`` and ``end``; worker processes do not, but what they change in the working tree is seen
+where the cell started them.
 
-Not seen: writes through a memory map or C library to a handle that an earlier cell opened and closed, C extensions
-that no wrapper knows, and folders as such.
+Not seen: writes through a memory map or C library to a handle that an earlier cell opened and closed, C
+extensions that no wrapper knows, and folders as such.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import ModuleType
 
 from mlops_jupyter.data.digest import FileDigest, StatCache, measure
 from mlops_jupyter.entities import ExecutionId, Grade, SessionId
@@ -31,7 +33,13 @@ __all__ = ["FileAccess", "FileRecord", "FileTracker", "to_lineage"]
 
 MIN_SECONDS = 0.02
 SHARE = 0.02
-"""Digests may take ``max(MIN_SECONDS, SHARE × duration of the cell)``."""
+"""Digests may take ``max(MIN_SECONDS, SHARE * duration of the cell)``."""
+
+LIBRARIES = (
+    "pyarrow", "pyarrow.parquet", "pyarrow.dataset", "pyarrow.csv", "pyarrow.json", "pyarrow.feather",
+    "pyarrow.orc", "polars", "duckdb", "h5py", "fsspec.core", "fsspec.spec", "requests.models", "httpx",
+)  # fmt: skip
+"""Modules that open files behind Python's back."""
 
 _MAX_HANDLES = 32
 
@@ -68,10 +76,10 @@ class FileTracker:
         """Add the audit hook (once in a process) and wrap libraries when they are imported. Idempotent."""
         self._switch = get_switch(install=True)
         if not self._undo:
-            from ._file_libraries import wrap_libraries
             from .commands import wrap_shell
 
-            self._undo = [wrap_libraries(), wrap_shell()]
+            self._undo = [wrap_shell()]
+            self._undo += [import_hooks.when_imported(name, self._wrap) for name in LIBRARIES]
 
     def uninstall(self) -> None:
         """Undo ``install``; the audit hook stays, switched off. Idempotent."""
@@ -101,8 +109,8 @@ class FileTracker:
         elapsed = time.perf_counter() - self._began
         deadline = time.perf_counter() + max(MIN_SECONDS, SHARE * elapsed)
         try:
-            return self._collect(touches, deadline)
-        except Exception as error:
+            return self._collect(touches, deadline, ExecutionId(execution_id) if execution_id else None)
+        except Exception as error:  # noqa: BLE001 - capture never breaks a cell
             self.faults.append(f"files: {type(error).__name__}: {error}")
             return FileAccess()
         finally:
@@ -110,13 +118,18 @@ class FileTracker:
                 self.faults += self._switch.faults
                 self._switch.faults.clear()
 
+    def _wrap(self, module: ModuleType) -> None:
+        from ._file_libraries import wrap  # only sessions that use such a library need it
+
+        wrap(module, self._undo)
+
     def _before_command(self) -> None:
         if self._tree is None:
             from .commands import snapshot
 
             self._tree = snapshot(self.root, self._rules)
 
-    def _collect(self, touches: Touches, deadline: float) -> FileAccess:
+    def _collect(self, touches: Touches, deadline: float, execution_id: ExecutionId | None) -> FileAccess:
         if touches.commands or self._tree is not None:
             from .commands import add_effects
 
@@ -126,7 +139,9 @@ class FileTracker:
         writes: list[FileRecord] = []
         now = time.time()
         # Small files first: the budget then goes furthest.
-        for touch in sorted(touches.paths.values(), key=lambda touch: touch.first.st_size if touch.first else 0):
+        for touch in sorted(
+            touches.paths.values(), key=lambda touch: touch.first.st_size if touch.first else 0
+        ):
             status = _stat(touch.path)
             if status is not None and not stat.S_ISREG(status.st_mode):
                 continue
@@ -145,6 +160,7 @@ class FileTracker:
         self._remember_left_open(touches)
         order = {touch.key: touch.at for touch in touches.paths.values()}
         return FileAccess(
+            execution_id=execution_id,
             reads=tuple(sorted(reads, key=lambda record: order.get(record.key, record.at))),
             writes=tuple(sorted(writes, key=lambda record: order.get(record.key, record.at))),
             dropped=touches.dropped,
@@ -153,7 +169,6 @@ class FileTracker:
     def _read_record(
         self, touch: Touch, status: os.stat_result | None, deadline: float, *, changed: bool
     ) -> FileRecord:
-        assert touch.first is not None and touch.key is not None  # noqa: S101,PT018 - see _came_from_outside
         reason, found = touch.reason or "read", touch.before
         if touch.wrote or touch.deleted:
             reason = "read before this cell changed it"
@@ -168,17 +183,16 @@ class FileTracker:
             key=touch.key,
             path=touch.path,
             digest=found.digest if found is not None else None,
-            size=found.size if found is not None else touch.first.st_size,
+            size=found.size if found is not None else (touch.first.st_size if touch.first else None),
             grade=grade,
             reason=reason,
             at=touch.at,
-            modified_at=touch.first.st_mtime,
+            modified_at=touch.first.st_mtime if touch.first else None,
         )
 
     def _write_record(
         self, touch: Touch, status: os.stat_result | None, deadline: float, now: float, *, changed: bool
     ) -> FileRecord | None:
-        assert touch.key is not None  # noqa: S101 - only data gets a touch
         if status is None:
             if touch.first is None or not (touch.deleted or touch.wrote or touch.watched):
                 return None  # made and gone within the cell
@@ -259,7 +273,7 @@ def _still_open(paths: list[str]) -> list[str]:
     try:
         for handle in os.listdir("/proc/self/fd"):  # noqa: PTH208 - names only
             try:
-                open_now.add(os.readlink(f"/proc/self/fd/{handle}"))  # noqa: PTH115 - a string in, a string out
+                open_now.add(os.readlink(f"/proc/self/fd/{handle}"))  # noqa: PTH115 - hot
             except OSError:
                 continue
     except OSError:

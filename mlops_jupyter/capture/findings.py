@@ -25,7 +25,9 @@ _SHOWING = frozenset(
     set_ylabel set_ylim set_yticks show subplots subplots_adjust suptitle tail text tick_params tight_layout title
     to_csv to_excel to_json to_markdown to_parquet to_string warn xlabel xlim xticks ylabel ylim yticks""".split()
 )
-_SHOWING_ROOTS = frozenset({"ax", "axes", "fig", "logging", "logger", "mlflow", "mlops", "plt", "px", "go", "sns", "warnings"})
+_SHOWING_ROOTS = frozenset(
+    {"ax", "axes", "fig", "logging", "logger", "mlflow", "mlops", "plt", "px", "go", "sns", "warnings"}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import valueprobes
 from .options import remove_track_line
-from .track_magic import cell_magic_body, track_line_help
+from .track_magic import cell_magic, line_magic
 
 if TYPE_CHECKING:
     from .session import CaptureSession
@@ -55,8 +55,8 @@ class Hooks:
             _AstTransformer(session, valueprobes.transform),
         ]
         shell.ast_transformers.extend(self._transformers)
-        self._magic("line", "track", track_line_help(session))
-        self._magic("cell", "track", cell_magic_body)
+        self._magic("line", "track", line_magic(session))
+        self._magic("cell", "track", cell_magic(session))
 
     def remove(self) -> None:
         """Remove everything; what others installed meanwhile stays."""

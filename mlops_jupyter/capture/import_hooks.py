@@ -1,11 +1,14 @@
-"""Call back when a module has been imported, without importing it, wrapping its loader or showing in a traceback.
+"""Call back when a module has been imported, without importing it, wrapping its loader or showing in a
+traceback.
 
-The finder asks the other finders and hands their spec on with nothing changed but its class: the import system
-sets ``spec._initializing`` to False right after a module's code ran, and the class of the spec notices. So no frame
-of ours is on the stack while the module's code runs. The class is put back before the callbacks are called. Where a
-finder makes specs of a class of its own, the callback comes with the next ``poll()`` instead.
+The finder asks the other finders and hands their spec on with nothing changed but its class: the import
+system sets ``spec._initializing`` to False right after a module's code ran, and the class of the spec
+notices. So no frame of ours is on the stack while the module's code runs. The class is put back before the
+callbacks are called. Where a finder makes specs of a class of its own, the callback comes with the next
+``poll()`` instead.
 
-``importlib.reload`` does not call back: what was done to the module's attributes is gone until the next process.
+``importlib.reload`` does not call back: what was done to the module's attributes is gone until the next
+process.
 """
 
 from __future__ import annotations
@@ -80,8 +83,8 @@ _finder = _Finder()
 def when_imported(module: str, callback: Callback) -> Callable[[], None]:
     """Call ``callback(module)`` once ``module`` is imported, at once where it already is.
 
-    Returns a function that takes the request back; it may be called more than once. A callback's exception is kept
-    in ``faults`` and goes no further.
+    Returns a function that takes the request back; it may be called more than once. A callback's exception
+    is kept in ``faults`` and goes no further.
     """
     with _lock:
         _waiting.setdefault(module, []).append(callback)
@@ -131,7 +134,7 @@ def _fire(name: str) -> None:
     for callback in callbacks:
         try:
             callback(module)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - else the user's import would fail
             faults.append(f"{name}: {type(error).__name__}: {error}")
 
 

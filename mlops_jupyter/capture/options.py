@@ -58,7 +58,8 @@ def parse_options(line: str) -> TrackOptions:
         if not word.startswith("-"):
             if name is not None:
                 raise UsageError(
-                    f"%%track takes one NAME, got {name!r} and {word!r}.", hint="Put a name with blanks in quotes."
+                    f"%%track takes one NAME, got {name!r} and {word!r}.",
+                    hint="Put a name with blanks in quotes.",
                 )
             name = word
             continue

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
+from mlops_jupyter.analysis import CellAnalysis, analyze
 from mlops_jupyter.analysis.secrets import redact
 from mlops_jupyter.config import Settings, load_settings
 from mlops_jupyter.entities import (
@@ -36,7 +37,7 @@ from mlops_jupyter.store import executions as records
 
 from .environment import read_environment
 from .faults import Faults
-from .files import FileTracker
+from .files import FileTracker, to_lineage
 from .hooks import Hooks
 from .notebook_path import actor, notebook_path
 from .observer import Observer
@@ -64,7 +65,7 @@ class Finished:
     """A cell that has run, with all that was observed of it."""
 
     execution: CellExecution
-    python_source: str
+    analysis: CellAnalysis
     result: Any
     """IPython's ``ExecutionResult``, or None where the cell was cancelled."""
     versions: list[EntityVersion] = field(default_factory=list)
@@ -84,12 +85,19 @@ class CaptureSession:
         self.origin = _origin()
         self.notebook = notebook_path(self.settings.root, os.environ, shell.user_ns)
         self.user = actor(self.settings.root, os.environ)
-        self.parent_run = RunUid(os.environ["MLOPS_PARENT_RUN"]) if os.environ.get("MLOPS_PARENT_RUN") else None
+        self.parent_run = (
+            RunUid(os.environ["MLOPS_PARENT_RUN"]) if os.environ.get("MLOPS_PARENT_RUN") else None
+        )
         self.sink = Sink(self.settings, self.faults)
         self.cell: OpenCell | None = None
         self.position = 0
         self.observer = Observer(self.session_id)
-        self.files = FileTracker(self.settings.root, self.session_id)
+        self.files = FileTracker(
+            self.settings.root,
+            self.session_id,
+            exclude=(self.settings.home, self.settings.state),
+            journal=None if self.sink.in_memory else self.settings.state / "digests.json",
+        )
         self.tracker = Tracker(self)
         self._hooks = Hooks(self)
         self._lock = FileLock(self.settings.locks / f"session-{self.session_id}.lock")
@@ -178,7 +186,12 @@ class CaptureSession:
             return
         cell = self.cell
         if cell is not None:
-            if not (info.cell_id and cell.info.cell_id and info.cell_id != cell.info.cell_id and info.store_history):
+            if not (
+                info.cell_id
+                and cell.info.cell_id
+                and info.cell_id != cell.info.cell_id
+                and info.store_history
+            ):
                 cell.depth += 1
                 return
             self.after_cell(None)  # the end of the other cell was never told
@@ -248,12 +261,15 @@ class CaptureSession:
             self.faults.report("looking at the variables", fault)
         try:
             access = self.files.end(cell.execution_id)
-            file_versions, file_uses = self.files.records(access, self.store)
-            versions += file_versions
-            uses += file_uses
+            if access.reads or access.writes:
+                file_versions, file_uses = to_lineage(
+                    access, self.store, session_id=self.session_id, execution_id=cell.execution_id
+                )
+                versions += file_versions
+                uses += file_uses
         except Exception as fault:  # noqa: BLE001 - as above
             self.faults.report("looking at the files", fault)
-        return Finished(execution, cell.python_source, result, versions, uses)
+        return Finished(execution, analyze(cell.python_source), result, versions, uses)
 
     def _record(self, cell: OpenCell, finished: Finished) -> None:
         try:

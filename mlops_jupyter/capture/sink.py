@@ -7,8 +7,10 @@ from collections import deque
 from collections.abc import Callable
 
 from mlops_jupyter.config import Settings
+from mlops_jupyter.entities import Metric, RunUid
 from mlops_jupyter.errors import MlopsError, TransientError
 from mlops_jupyter.store import SQLiteConnection, open_workspace_store
+from mlops_jupyter.store import runs as store_runs
 
 from .faults import Faults
 from .memory_sink import open_memory_store
@@ -28,7 +30,7 @@ class Sink:
     """
 
     def __init__(self, settings: Settings, faults: Faults) -> None:
-        self._faults = faults
+        self.faults = faults
         self._pid = os.getpid()
         self._pending: deque[Write] = deque()
         self.in_memory = False
@@ -51,8 +53,8 @@ class Sink:
 
     def _memory(self, error: Exception) -> SQLiteConnection:
         self.in_memory = True
-        self._faults.report("opening the workspace", error, warn=False)
-        self._faults.warn(f"records are kept in memory only and end with this kernel: {error}")
+        self.faults.report("opening the workspace", error, warn=False)
+        self.faults.warn(f"records are kept in memory only and end with this kernel: {error}")
         return open_memory_store()
 
     @property
@@ -76,13 +78,20 @@ class Sink:
                 function(self.store)
         except TransientError as error:
             self._keep(function)
-            self._faults.report("writing to the store", error, warn=not error.hint.startswith("Another process"))
+            self.faults.report(
+                "writing to the store", error, warn=not error.hint.startswith("Another process")
+            )
             return False
         return True
 
+    def append_metric(self, run_uid: RunUid, key: str, value: float, step: int, timestamp: int) -> None:
+        """Write one metric value, committed when it returns; as ``write``, without what a general write costs."""
+        metric = Metric(key=key, value=value, step=step, timestamp=timestamp)
+        self.write(lambda store: store_runs.log_metrics(store, run_uid, [metric]))
+
     def _keep(self, function: Write) -> None:
         if len(self._pending) >= _PENDING_LIMIT:
-            self._faults.warn("too many records wait for the store; the oldest are dropped.")
+            self.faults.warn("too many records wait for the store; the oldest are dropped.")
             self._pending.popleft()
         self._pending.append(function)
 
@@ -99,9 +108,9 @@ class Sink:
                 except TransientError:
                     return False
                 except MlopsError as error:
-                    self._faults.report("writing to the store", error)
+                    self.faults.report("writing to the store", error)
                 self._pending.popleft()
-            self._faults.flush(self.store)
+            self.faults.flush(self.store)
         except TransientError:
             return False
         finally:

@@ -43,7 +43,13 @@ UNSEEN = object()
 """Stands for a value that did not pass through a probe."""
 
 _MODULE = __name__
-_FIRST_ARGUMENTS = {"fit": ("X", "y"), "predict": ("X",), "score": ("X", "y"), "validate": ("X", "y"), "metric": ()}
+_FIRST_ARGUMENTS = {
+    "fit": ("X", "y"),
+    "predict": ("X",),
+    "score": ("X", "y"),
+    "validate": ("X", "y"),
+    "metric": (),
+}
 _sites: dict[int, Site] = {}
 _numbers = itertools.count(1)
 _pending = threading.local()
@@ -206,9 +212,7 @@ def _name(node: ast.expr) -> str | None:
     return node.id if isinstance(node, ast.Name) else None
 
 
-_TEMPLATE = (
-    "(lambda v: v if (m := __import__('sys').modules.get({module!r})) is None else m.seen({number}, {role!r}, v))(0)"
-)
+_TEMPLATE = "(lambda v: v if (m := __import__('sys').modules.get({module!r})) is None else m.seen({number}, {role!r}, v))(0)"
 
 
 def _probe(number: int, role: Role, value: ast.expr) -> ast.Call:

@@ -138,9 +138,9 @@ def measure(
     """Digest of a file within about ``seconds`` (None: as long as it takes).
 
     A file larger than ``full_limit`` bytes (None: none is), or one that cannot be read through in time, is
-    sampled: its size and 64 pieces of 64 KiB spread evenly, the first and the last included; files up to 4 MiB
-    never are. Where the time is over by 0.2 s already, nothing is read. A file that changes under the reading is
-    read once more; what is then found is graded ``assumed`` and not remembered.
+    sampled: its size and 64 pieces of 64 KiB spread evenly, the first and the last included; files up to 4
+    MiB never are. Where the time is over by 0.2 s already, nothing is read. A file that changes under the
+    reading is read once more; what is then found is graded ``assumed`` and not remembered.
 
     Raises:
         OSError: it cannot be read, or is not a regular file.

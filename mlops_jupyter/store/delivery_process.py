@@ -1,4 +1,4 @@
-"""Starting the process that delivers, from a kernel, a runner or a server: cheap, never blocking, never raising.
+"""Starting the process that delivers, from a kernel, a runner or a server: cheap, and never raising.
 
 Nothing heavy is imported here; the process itself is ``python -m mlops_jupyter.tracking``. One runs for each
 workspace and target, held together by a lock file.
@@ -26,6 +26,9 @@ _FIRST_PAUSE = 5.0
 _LONGEST_PAUSE = 600.0
 """Seconds between two starts: the first while a process comes up, the longest where it keeps dying."""
 
+# A run of the kernel's is not one of the delivery; warnings that a kernel makes errors would stop MLflow's import.
+_NOT_INHERITED = frozenset({"MLFLOW_RUN_ID", "MLFLOW_RUN_CONTEXT", "MLFLOW_TRACKING_URI", "PYTHONWARNINGS"})
+
 _children: list[int] = []
 _without_mlflow: set[str] = set()
 
@@ -45,9 +48,9 @@ def delivery_log(settings: Settings) -> Path:
 def ensure_delivery(settings: Settings) -> bool:
     """See to it that a delivery process runs; whether one was started just now.
 
-    Costs some ten microseconds where one runs. Never raises and never waits. Where the process keeps dying it is
-    started ever more rarely, at least every ten minutes; where this environment has no MLflow, never, and that is
-    noted once as a fault.
+    Costs some ten microseconds where one runs. Never raises and never waits. Where the process keeps dying it
+    is started ever more rarely, at least every ten minutes; where this environment has no MLflow, never, and
+    that is noted once as a fault.
     """
     try:
         return settings.deliver and _ensure(settings)
@@ -64,7 +67,8 @@ def _ensure(settings: Settings) -> bool:
     now = time.time()
     starts = lock.with_suffix(".starts")
     failures, last = _read_starts(starts)
-    # Several kernels that begin at once need one process; one that dies at once is not started for every cell.
+    # Several kernels that begin at once need one process; one that dies at once is not started for every
+    # cell.
     if last <= now < last + min(_FIRST_PAUSE * 2.0 ** min(failures, 10), _LONGEST_PAUSE):
         return False
     if importlib.util.find_spec("mlflow") is None:
@@ -106,7 +110,7 @@ def _start(settings: Settings) -> None:
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    environment = {k: v for k, v in os.environ.items() if k not in {"MLFLOW_RUN_ID", "MLFLOW_TRACKING_URI"}}
+    environment = {k: v for k, v in os.environ.items() if k not in _NOT_INHERITED}
     environment["MLOPS_HOME"] = str(settings.home)
     if not settings.embedded_mlflow:
         environment["MLFLOW_TRACKING_URI"] = settings.tracking_uri
@@ -117,9 +121,7 @@ def _environment(settings: Settings) -> dict[str, str]:
     package = Path(__file__).resolve().parents[2]
     if package.name not in {"site-packages", "dist-packages"}:
         # Imported from a source tree, perhaps only because of the current folder, which -P leaves out.
-        environment["PYTHONPATH"] = os.pathsep.join(
-            [str(package), *filter(None, [environment.get("PYTHONPATH")])]
-        )
+        environment["PYTHONPATH"] = os.pathsep.join([str(package), *filter(None, [environment.get("PYTHONPATH")])])
     return environment
 
 

@@ -35,7 +35,7 @@ _MIGRATION_LOCK = 0x6D6C6F70_73000001
 _inherited: list[Any] = []
 """Connections that a forked child must not close: closing would end the parent's session on the server."""
 
-_TOKEN = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\?|%")
+_LEXEME = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\?|%")
 
 
 @lru_cache(maxsize=512)
@@ -43,10 +43,9 @@ def to_psycopg(statement: str) -> str:
     """``statement`` with psycopg's placeholders: ``?`` becomes ``%s`` outside of quotes, ``%`` is doubled."""
 
     def replaced(match: re.Match[str]) -> str:
-        token = match[0]
-        return "%s" if token == "?" else token.replace("%", "%%")
+        return "%s" if match[0] == "?" else match[0].replace("%", "%%")
 
-    return _TOKEN.sub(replaced, statement)
+    return _LEXEME.sub(replaced, statement)
 
 
 class PostgresConnection:
@@ -200,9 +199,7 @@ class PostgresConnection:
                 f"{self._place} refused the login: {words}.", hint="Check MLOPS_STORE_URL and its password."
             )
         if state == "3D000":
-            return UsageError(
-                f"{self._place}: {words}.", hint="Create the database, or mend MLOPS_STORE_URL."
-            )
+            return UsageError(f"{self._place}: {words}.", hint="Create the database, or mend MLOPS_STORE_URL.")
         if connecting and not state.startswith("42"):
             return UnreachableError(
                 f"The store {self._place} cannot be reached: {words}.",

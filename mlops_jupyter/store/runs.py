@@ -57,9 +57,7 @@ def end_run(connection: Connection, run_uid: RunUid, status: RunStatus, *, at: f
     return bool(ended)
 
 
-def log_params(
-    connection: Connection, run_uid: RunUid, params: Iterable[Param], *, found: bool = False
-) -> None:
+def log_params(connection: Connection, run_uid: RunUid, params: Iterable[Param], *, found: bool = False) -> None:
     """Add parameters. As in MLflow a parameter cannot change.
 
     ``found``: they were found rather than logged by the user; one that is there already is kept without a word.
@@ -107,7 +105,7 @@ def log_metrics(connection: Connection, run_uid: RunUid, metrics: Sequence[Metri
     """
     rows = [
         # A NaN is the one value that differs from itself.
-        (run_uid, m.key, m.value if m.value == m.value else None, m.step, m.timestamp)  # noqa: PLR0124
+        (run_uid, m.key, m.value if m.value == m.value else None, m.step, m.timestamp)
         for m in metrics
     ]
     if len(rows) == 1:
@@ -222,9 +220,7 @@ def load_runs(connection: Connection, run_uids: Sequence[RunUid]) -> list[Run]:
         ):
             tags.setdefault(uid, {})[key] = value
     return [
-        _run(rows[uid], params.get(uid, {}), metrics.get(uid, {}), tags.get(uid, {}))
-        for uid in run_uids
-        if uid in rows
+        _run(rows[uid], params.get(uid, {}), metrics.get(uid, {}), tags.get(uid, {})) for uid in run_uids if uid in rows
     ]
 
 
@@ -278,11 +274,30 @@ def metric_history(connection: Connection, run_uid: RunUid, key: str) -> list[Me
     ]
 
 
+def metric_histories(connection: Connection, run_uid: RunUid) -> dict[str, list[Metric]]:
+    """All values of all metrics of a run, each by step and time."""
+    histories: dict[str, list[Metric]] = {}
+    for key, value, step, timestamp in connection.execute(
+        "SELECT key, value, step, timestamp FROM metrics WHERE run_uid = ? ORDER BY key, step, timestamp, seq",
+        (run_uid,),
+    ):
+        number = math.nan if value is None else value
+        histories.setdefault(key, []).append(Metric(key=key, value=number, step=step, timestamp=timestamp))
+    return histories
+
+
+def child_runs(connection: Connection, run_uid: RunUid) -> list[RunUid]:
+    """Runs whose parent this is and that are not deleted, by start."""
+    rows = connection.execute(
+        "SELECT run_uid FROM runs WHERE parent_uid = ? AND deleted_at IS NULL ORDER BY started_at, run_uid",
+        (run_uid,),
+    )
+    return [RunUid(uid) for (uid,) in rows]
+
+
 def run_artifacts(connection: Connection, run_uid: RunUid) -> list[Artifact]:
     """Files of a run; of several at one path the last."""
-    rows = connection.execute(
-        "SELECT path, digest, size FROM artifacts WHERE run_uid = ? ORDER BY seq", (run_uid,)
-    )
+    rows = connection.execute("SELECT path, digest, size FROM artifacts WHERE run_uid = ? ORDER BY seq", (run_uid,))
     return list({path: Artifact(path=path, digest=digest, size=size) for path, digest, size in rows}.values())
 
 

@@ -1,8 +1,8 @@
-"""The only place that knows MLflow: brings runs, parameters, metrics, tags, files, data sets and models there.
+"""The only place that knows MLflow: brings runs and all that belongs to them there.
 
-Everything is recorded in the local store first (``mlops_jupyter.store``); this package reads it through the outbox and
-makes MLflow the same, exactly once in effect whatever is interrupted. It runs in a process of its own
-(``python -m mlops_jupyter.tracking``) or where ``mlops sync`` runs; importing it does not import MLflow.
+Everything is recorded in the local store first (``mlops_jupyter.store``); this package reads it through the
+outbox and makes MLflow the same, exactly once in effect whatever is interrupted. It runs in a process of its
+own (``python -m mlops_jupyter.tracking``) or where ``mlops sync`` runs; importing it does not import MLflow.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The embedded MLflow database: created once, upgraded with a backup, never touched by an older version.
 
-MLflow's own start-up is not safe for several processes at once, and upgrades an older database without a backup. So
-both happen here, under a lock beside the file's real path, before a client opens it. A new database is built under
-another name and linked into place: other programs see all of it or nothing.
+MLflow's own start-up is not safe for several processes at once, and upgrades an older database without a
+backup. So both happen here, under a lock beside the file's real path, before a client opens it. A new
+database is built under another name and linked into place: other programs see all of it or nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 def prepare_database(target: Target, artifacts: Path) -> bool:
-    """Make the SQLite database behind ``target`` ready for this MLflow; whether it is a new one, without any run.
+    """Make the SQLite database behind ``target`` ready for this MLflow; whether it is a new, empty one.
 
     Nothing to do for servers.
 
@@ -53,7 +53,7 @@ def prepare_database(target: Target, artifacts: Path) -> bool:
             return True
         if revision not in _known_revisions():
             raise NewerSchemaError(
-                f"The MLflow database {path} was written by a newer MLflow (schema {revision}); it was left as it is.",
+                f"The MLflow database {path} is of a newer MLflow (schema {revision}); it was left as it is.",
                 hint="Upgrade with: pip install -U mlflow",
             )
         if not target.embedded:
@@ -70,14 +70,15 @@ def prepare_database(target: Target, artifacts: Path) -> bool:
 def _head_revision() -> str:
     from mlflow.store.db.utils import _get_latest_schema_revision
 
-    return str(_get_latest_schema_revision())
+    return str(_get_latest_schema_revision())  # type: ignore[no-untyped-call]
 
 
 def _known_revisions() -> set[str]:
     from alembic.script import ScriptDirectory
     from mlflow.store.db.utils import _get_alembic_config
 
-    scripts = ScriptDirectory.from_config(_get_alembic_config(db_url=""))
+    config = _get_alembic_config(db_url="")  # type: ignore[no-untyped-call]
+    scripts = ScriptDirectory.from_config(config)
     return {script.revision for script in scripts.walk_revisions()}
 
 
@@ -101,9 +102,15 @@ def _revision(path: Path) -> str | None:
                     return str(row[0])
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):
-            raise TransientError(f"{path} cannot be read: {error}.", hint="Check the file's permissions.") from error
-        raise UsageError(f"{path} is no SQLite database: {error}.", hint="Move it away; a new one is made.") from error
-    raise UsageError(f"{path} is no MLflow database.", hint="Move it away or set MLFLOW_TRACKING_URI to another one.")
+            raise TransientError(
+                f"{path} cannot be read: {error}.", hint="Check the file's permissions."
+            ) from error
+        raise UsageError(
+            f"{path} is no SQLite database: {error}.", hint="Move it away; a new one is made."
+        ) from error
+    raise UsageError(
+        f"{path} is no MLflow database.", hint="Move it away or set MLFLOW_TRACKING_URI to another one."
+    )
 
 
 def _create(path: Path, artifacts: Path) -> None:
@@ -114,13 +121,15 @@ def _create(path: Path, artifacts: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         building.unlink(missing_ok=True)
-        store = SqlAlchemyStore(f"sqlite:///{building}", artifacts.as_uri())
+        store = SqlAlchemyStore(f"sqlite:///{building}", artifacts.as_uri())  # type: ignore[no-untyped-call]
         store.engine.dispose()
         SqlAlchemyStore._engine_map.pop(f"sqlite:///{building}", None)
         if path.exists() and path.stat().st_size == 0:
             path.unlink()
         try:
-            os.link(building, path)  # unlike rename it never replaces a database that someone else made meanwhile
+            os.link(
+                building, path
+            )  # unlike rename it never replaces a database that someone else made meanwhile
         except FileExistsError:
             return
     except OSError as error:
@@ -130,6 +139,9 @@ def _create(path: Path, artifacts: Path) -> None:
         ) from error
     finally:
         building.unlink(missing_ok=True)
+    stale = SqlAlchemyStore._engine_map.get(f"sqlite:///{path}")
+    if stale is not None:
+        stale.dispose()  # its connections are to the file that was removed
     _log.info("created %s in %.1f s", path, time.monotonic() - started)
 
 
@@ -139,14 +151,14 @@ def _upgrade(path: Path, revision: str) -> None:
     backup = path.with_name(f"{path.name}.{revision}.{time.strftime('%Y%m%d-%H%M%S')}.backup")
     _copy(path, backup)
     _log.info("upgrading %s from schema %s, backup in %s", path, revision, backup)
-    engine = create_sqlalchemy_engine(f"sqlite:///{path}")
+    engine = create_sqlalchemy_engine(f"sqlite:///{path}")  # type: ignore[no-untyped-call]
     try:
-        _upgrade_db(engine)
+        _upgrade_db(engine)  # type: ignore[no-untyped-call]
     except Exception as error:
         engine.dispose()
         _copy(backup, path)
         raise UsageError(
-            f"The MLflow database {path} could not be upgraded from schema {revision}: {error}. It was put back.",
+            f"{path} could not be upgraded from MLflow's schema {revision}: {error}. It was put back.",
             hint=f"A copy is in {backup}.",
         ) from error
     finally:

@@ -1,4 +1,4 @@
-"""What a failed call means for the delivery, decided by the classes and codes of the errors, never by their text."""
+"""What a failed call means for the delivery: by the classes and codes of errors, never by their text."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Failure(StrEnum):
 _DENIED_CODES = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"})
 _BUSY_CODES = frozenset(
     {
-        "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "ABORTED",
-        "CANCELLED", "RESOURCE_CONFLICT", "INTERNAL_ERROR", "DATA_LOSS", "INVALID_STATE",
+        "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED",
+        "ABORTED", "CANCELLED", "RESOURCE_CONFLICT", "INTERNAL_ERROR", "DATA_LOSS", "INVALID_STATE",
     }
 )  # fmt: skip
 
@@ -90,7 +90,8 @@ def target_error(error: BaseException, shown: str) -> MlopsError:
             )
         case Failure.BUSY:
             return UnreachableError(
-                f"MLflow at {shown} fails: {reason}", hint="Nothing is lost: it is delivered once the server works."
+                f"MLflow at {shown} fails: {reason}",
+                hint="Nothing is lost: it is delivered once the server works.",
             )
         case Failure.REFUSED:
             return UnreachableError(
@@ -110,12 +111,17 @@ def missing(error: BaseException) -> bool:
 
     if isinstance(error, TargetNotFoundError):
         return True
-    return isinstance(error, MlflowException) and str(error.error_code) in {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}
+    return isinstance(error, MlflowException) and str(error.error_code) in {
+        "RESOURCE_DOES_NOT_EXIST",
+        "NOT_FOUND",
+    }
 
 
 def no_mlflow(error: ImportError) -> UsageError:
     """That this environment cannot deliver."""
-    return UsageError(f"MLflow cannot be imported here: {error}.", hint="Install it with: pip install 'mlflow>=3.17,<3.19'")
+    return UsageError(
+        f"MLflow cannot be imported here: {error}.", hint="Install it with: pip install 'mlflow>=3.17,<3.19'"
+    )
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

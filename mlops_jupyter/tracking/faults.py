@@ -1,7 +1,7 @@
 """Named points after which a delivery can be made to die, so that tests prove that it resumes.
 
-``MLOPS_FAULT=run_created:2`` kills the process (SIGKILL, so that nothing is cleaned up) the second time that it comes
-to that point. Costs one dictionary look-up where the variable is not set.
+``MLOPS_FAULT=run_created:2`` kills the process (SIGKILL, so that nothing is cleaned up) the second time that
+it comes to that point. Costs one dictionary look-up where the variable is not set.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ FAULT_POINTS: tuple[str, ...] = (
     "experiment_created",
     "run_created",
     "run_remembered",
-    "run_mirrored",
     "tags_sent",
     "params_sent",
     "metrics_sent",

@@ -1,4 +1,4 @@
-"""Files of a run in MLflow: artifacts, data sets, what did not fit into a field, and the cells behind the run."""
+"""Files of a run in MLflow: artifacts, data sets, what fits into no field, and the cells behind the run."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ def send_document(link: Link, run_id: str, path: str, document: Any) -> None:
     """Upload a JSON document as artifact ``path``: the same bytes for the same content."""
     with tempfile.TemporaryDirectory(prefix="mlops-") as folder:
         source = Path(folder) / "document.json"
-        source.write_text(json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+        source.write_text(
+            json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
         send_file(link, run_id, path, source)
 
 
@@ -98,7 +100,7 @@ def send_long_values(link: Link, run_id: str, run_uid: str) -> bool:
 
 
 def send_datasets(link: Link, run_id: str, rows: Sequence[outbox.Item]) -> None:
-    """Data sets as inputs of the run. MLflow knows a data set of a run by name and digest, so again is once."""
+    """Data sets as inputs of the run. MLflow knows them by name and digest, so again is once."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     inputs = [
@@ -140,7 +142,11 @@ def _schema(text: str) -> str | None:
     if not text:
         return None
     columns = [
-        {"type": _column_type(str(column.get("type", ""))), "name": str(column.get("name", "")), "required": True}
+        {
+            "type": _column_type(str(column.get("type", ""))),
+            "name": str(column.get("name", "")),
+            "required": True,
+        }
         for column in json.loads(text)
         if isinstance(column, dict)
     ]
@@ -158,7 +164,9 @@ def send_executions(link: Link, run_id: str, run_uid: str) -> None:
     ids = [execution.execution_id for execution in executions]
     written = store_executions.versions_generated(link.store, ids)
     uses = store_executions.uses_by(link.store, ids)
-    read = {v.version_id: v for v in store_executions.get_versions(link.store, [use.version_id for use in uses])}
+    read = {
+        v.version_id: v for v in store_executions.get_versions(link.store, [use.version_id for use in uses])
+    }
     document = {
         "run_uid": run_uid,
         "executions": [

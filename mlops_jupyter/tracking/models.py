@@ -2,8 +2,8 @@
 
 The delivery process never unpickles: a model is user code that it has no business to run. So the files that
 ``mlflow.sklearn.save_model`` writes are written here from what was recorded when the model was fitted, and
-``mlflow.sklearn.load_model`` and ``mlflow.pyfunc.load_model`` load them anywhere. Requirements are always those that
-were recorded: guessing them takes MLflow many seconds and a process that imports the model.
+``mlflow.sklearn.load_model`` and ``mlflow.pyfunc.load_model`` load them anywhere. Requirements are always
+those that were recorded: guessing them takes MLflow many seconds and a process that imports the model.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ def send_model(link: Link, run_id: str, row: outbox.Item) -> None:
     """
     data = row.data
     if data["digest"] is None:
-        link.client.set_tag(run_id, escape_key(f"mlops.model.{data['name']}"), f"not stored: {data['error']}"[:5000])
+        link.client.set_tag(
+            run_id, escape_key(f"mlops.model.{data['name']}"), f"not stored: {data['error']}"[:5000]
+        )
         return
     digests = [Digest(d) for d in (data["digest"], data["input_example"]) if d is not None]
     link.exchange.push(digests)
@@ -57,7 +59,10 @@ def send_model(link: Link, run_id: str, row: outbox.Item) -> None:
     model = _found(link, run_id, data["model_uid"]) or _created(link, run_id, data)
     _link_to_run(link, run_id, model.model_id)
     if str(model.status) not in ("READY", "LoggedModelStatus.READY"):
-        with tempfile.TemporaryDirectory(prefix="mlops-") as folder, upload_environment(source.stat().st_size):
+        with (
+            tempfile.TemporaryDirectory(prefix="mlops-") as folder,
+            upload_environment(source.stat().st_size),
+        ):
             package = Path(folder)
             write_package(link, run_id, model, data, source, package)
             link.client.log_model_artifacts(model.model_id, str(package))
@@ -83,7 +88,11 @@ def _created(link: Link, run_id: str, data: Any) -> LoggedModel:
         experiment,
         name=(data["name"] or data["class_name"] or "model").translate(_BAD_NAME_CHARACTERS)[:200],
         source_run_id=run_id,
-        tags={MODEL_UID_TAG: data["model_uid"], "mlops.class": data["class_name"], "mlops.digest": data["digest"]},
+        tags={
+            MODEL_UID_TAG: data["model_uid"],
+            "mlops.class": data["class_name"],
+            "mlops.digest": data["digest"],
+        },
         model_type=None,
     )
     fault_point("model_created")
@@ -107,7 +116,8 @@ def _measure(link: Link, run_id: str, run_uid: str, model_id: str) -> None:
     ((models,),) = link.store.execute("SELECT COUNT(*) FROM models WHERE run_uid = ?", (run_uid,))
     if models == 1:
         rows = link.store.execute(
-            "SELECT key, value, timestamp, step FROM latest_metrics WHERE run_uid = ? AND value IS NOT NULL LIMIT 1000",
+            "SELECT key, value, timestamp, step FROM latest_metrics "
+            "WHERE run_uid = ? AND value IS NOT NULL ORDER BY key LIMIT 1000",
             (run_uid,),
         )
         metrics = [Metric(escape_key(k), v, t, s, model_id=model_id, run_id=run_id) for k, v, t, s in rows]
@@ -124,7 +134,10 @@ def write_package(link: Link, run_id: str, model: LoggedModel, data: Any, source
     shutil.copyfile(source, folder / _PICKLE)
     requirements = _requirements(data["requirements"])
     described = Model(
-        artifact_path=model.artifact_location, model_uuid=model.model_id, run_id=run_id, model_id=model.model_id
+        artifact_path=model.artifact_location,
+        model_uuid=model.model_id,
+        run_id=run_id,
+        model_id=model.model_id,
     )
     signature = json.loads(data["signature"]) if data["signature"] else None
     if signature:
@@ -161,10 +174,10 @@ def _add_flavors(described: Model, data: Any, requirements: Sequence[str], *, pr
 
 def _requirements(recorded: Sequence[str]) -> list[str]:
     """The recorded distributions and what loading the package needs besides them."""
-    import cloudpickle
+    import cloudpickle  # type: ignore[import-untyped]
     import mlflow
 
-    wanted = list(recorded)
+    wanted = [requirement for requirement in recorded if requirement.isprintable()]
     for name, version in (("mlflow", mlflow.__version__), ("cloudpickle", cloudpickle.__version__)):
         if _version_of(name, wanted) is None:
             wanted.append(f"{name}=={version}")
@@ -182,7 +195,8 @@ def _version_of(name: str, requirements: Sequence[str]) -> str | None:
 def _python_version(link: Link, run_uid: RunUid) -> str:
     """Version of the Python that fitted the model, not of the one that delivers it."""
     rows = link.store.execute(
-        "SELECT s.python FROM runs r JOIN sessions s ON s.session_id = r.session_id WHERE r.run_uid = ?", (run_uid,)
+        "SELECT s.python FROM runs r JOIN sessions s ON s.session_id = r.session_id WHERE r.run_uid = ?",
+        (run_uid,),
     )
     text = str(rows[0][0]).split()[0] if rows and str(rows[0][0]).strip() else ""
     return text if text[:1].isdigit() else platform.python_version()
@@ -198,7 +212,8 @@ def _write_environment(folder: Path, requirements: Sequence[str], python: str) -
         encoding="utf-8",
     )
     (folder / _PYTHON).write_text(
-        f"python: {json.dumps(python)}\nbuild_dependencies:\n- pip\ndependencies:\n- -r {_PIP}\n", encoding="utf-8"
+        f"python: {json.dumps(python)}\nbuild_dependencies:\n- pip\ndependencies:\n- -r {_PIP}\n",
+        encoding="utf-8",
     )
 
 

@@ -1,9 +1,10 @@
 """One fixed, reversible escape for names that MLflow does not take. Pure functions.
 
-MLflow accepts word characters, ``/``, ``.``, ``-``, blank and ``:``, at most 250 of them, and refuses names that a
-file system would resolve to another one (``a//b``, ``../a``, ``a/``). Everything else becomes ``_xHEX_``, the way
-spreadsheets write it: ``f1 (macro)`` is ``f1 _x28_macro_x29_``. A name too long for that keeps its beginning and
-ends in ``_x1_`` and its SHA-256; the full name is then kept beside the run (see ``files``).
+MLflow accepts word characters, ``/``, ``.``, ``-``, blank and ``:``, at most 250 of them, and refuses names
+that a file system would resolve to another one (``a//b``, ``../a``, ``a/``). Everything else becomes
+``_xHEX_``, the way spreadsheets write it: ``f1 (macro)`` is ``f1 _x28_macro_x29_``. A name too long for that
+keeps its beginning and ends in ``_x1_`` and its SHA-256; the full name is then kept beside the run (see
+``files``).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _DIGEST_LENGTH = 32
 
 
 def escape_key(key: str) -> str:
-    """The name under which MLflow holds ``key``: the same where MLflow takes it, different names for different keys."""
+    """The name under which MLflow holds ``key``: the same where it takes that, never one of another key."""
     if key == "":
         return _EMPTY
     pieces = [_escaped(key, index) for index in range(len(key))]
@@ -53,7 +54,8 @@ def is_shortened(key: str) -> bool:
 
 
 def _shortened_at(name: str) -> int | None:
-    # Only a whole escape counts: the name of the key ``_x1_`` is ``_x5F_x1_``, which merely contains the mark.
+    # Only a whole escape counts: the name of the key ``_x1_`` is ``_x5F_x1_``, which merely contains the
+    # mark.
     for match in _ESCAPE.finditer(name):
         if match.group() == _SHORTENED:
             return match.start()

@@ -1,7 +1,7 @@
 """One pass of a delivery: everything that the store has and MLflow lacks, in an order that makes sense there.
 
-A cursor moves only after the effect, and every effect is idempotent: whatever is interrupted is done again. A run is
-made before what belongs to it, and ends after it, so that a finished run in MLflow is complete.
+A cursor moves only after the effect, and every effect is idempotent: whatever is interrupted is done again. A
+run is made before what belongs to it, and ends after it, so that a finished run in MLflow is complete.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ class Pass:
     ``attempts`` outlives a pass, so that an item which always fails is set aside after some passes.
     """
 
-    def __init__(self, link: Link, attempts: Counter[tuple[str, int]], progress: Progress | None = None) -> None:
+    def __init__(
+        self, link: Link, attempts: Counter[tuple[str, int]], progress: Progress | None = None
+    ) -> None:
         self.link = link
         self.delivered: Counter[str] = Counter()
         self._attempts = attempts
@@ -80,7 +82,7 @@ class Pass:
 
     def _begin_runs(self, events: Sequence[outbox.Item]) -> None:
         started = [event for event in events if event.data["kind"] == "started"]
-        self._each(started, "runs", lambda link, run_id, rows: None)
+        self._each(started, "runs", _run_alone)
         tags = [event for event in events if event.data["kind"] == "tag"]
         self._grouped(tags, "tags", runs.send_tags, 100)
         self._long_values(tags)
@@ -146,8 +148,9 @@ class Pass:
             raise target_error(error, self.link.target.key) from error
         gone = runs.gone(self.link, str(rows[0].run_uid)) if failure is Failure.REFUSED else None
         if gone is not None:
-            self._refused += [(row, gone) for row in rows]
-            return
+            if not runs.is_deleted(self.link, str(rows[0].run_uid)):
+                self._refused += [(row, gone) for row in rows]
+            return  # deleted here as well: MLflow need not have the rest of it
         if len(rows) > 1:
             middle = len(rows) // 2
             self._attempt(rows[:middle], kind, send)
@@ -159,7 +162,8 @@ class Pass:
             self._attempts[key] += 1
             if self._attempts[key] < MAX_ATTEMPTS:
                 raise TransientError(
-                    f"{_named(item)} could not be delivered yet: {first_line(error)}.", hint="It is tried again."
+                    f"{_named(item)} could not be delivered yet: {first_line(error)}.",
+                    hint="It is tried again.",
                 ) from error
         _log.warning("%s is set aside: %s", _named(item), first_line(error), exc_info=error)
         self._refused.append((item, first_line(error)))
@@ -180,7 +184,9 @@ class Pass:
 
 
 def _named(item: outbox.Item) -> str:
-    what = next((item.data[name] for name in ("key", "path", "name", "kind") if name in item.data), item.position)
+    what = next(
+        (item.data[name] for name in ("key", "path", "name", "kind") if name in item.data), item.position
+    )
     return f"{item.stream} {str(what)[:100]!r} of run {str(item.run_uid)[:8]}"
 
 
@@ -190,6 +196,10 @@ def _does_not_fit(item: outbox.Item) -> bool:
         return False
     limit = runs.TAG_LIMIT if item.stream == "run_events" else runs.PARAM_LIMIT
     return is_shortened(named["key"]) or len(str(named["value"])) > limit
+
+
+def _run_alone(_link: Link, _run_id: str, _rows: Sequence[outbox.Item]) -> None:
+    """Nothing besides the run itself, which is made on the way here."""
 
 
 def _single(send: Callable[[Link, str, outbox.Item], None]) -> Send:

@@ -1,7 +1,7 @@
 """Runs whose kernel is gone end as KILLED. Knows no MLflow: the end is delivered like any other.
 
-A kernel holds a lock as long as it lives, however long its cell takes or however long it is stopped, and loses it
-with its process. So a free lock is death, and nothing here goes by time.
+A kernel holds a lock as long as it lives, however long its cell takes or however long it is stopped, and
+loses it with its process. So a free lock is death, and nothing here goes by time.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ def _lock(settings: Settings, session_id: str) -> Path:
 
 
 def _end_runs(store: Connection, session_id: SessionId) -> list[RunUid]:
-    rows = store.execute("SELECT run_uid FROM runs WHERE session_id = ? AND status = 'RUNNING'", (session_id,))
+    rows = store.execute(
+        "SELECT run_uid FROM runs WHERE session_id = ? AND status = 'RUNNING'", (session_id,)
+    )
     killed: list[RunUid] = []
     for (run_uid,) in rows:
         if store_runs.end_run(store, RunUid(run_uid), RunStatus.KILLED, at=_last_sign_of_run(store, run_uid)):

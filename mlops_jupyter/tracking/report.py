@@ -50,7 +50,7 @@ class DeliveryStatus:
 
 
 def write_status(settings: Settings, delivered: Mapping[str, int], error: MlopsError | None) -> None:
-    """Say how the last pass went, for a ``mlops sync`` that waits for this process. Never fails a delivery."""
+    """Say how the last pass went, for a ``mlops sync`` that waits for this process. Never raises."""
     document = {
         "pid": os.getpid(),
         "at": time.time(),
@@ -81,7 +81,7 @@ def read_status(settings: Settings) -> DeliveryStatus | None:
 
 
 def wake_path(settings: Settings) -> Path:
-    """File whose time of change tells the delivery process to try at once instead of at the end of its pause."""
+    """File whose time of change tells the delivery process to try at once."""
     return delivery_lock(settings).with_suffix(".wake")
 
 

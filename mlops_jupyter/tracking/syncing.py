@@ -13,6 +13,7 @@ from mlops_jupyter.errors import MlopsError, RunTimeoutError, TransientError, Un
 from mlops_jupyter.store import Connection, FileLock, open_workspace_store, outbox
 from mlops_jupyter.store.delivery_process import delivery_lock
 
+from .failures import first_line
 from .link import Link, open_link
 from .passes import Pass, Progress
 from .reaper import living_sessions, reap
@@ -42,10 +43,10 @@ def sync(
 ) -> SyncReport:
     """Deliver the outbox to MLflow now; end the runs of dead kernels first.
 
-    Where another process is delivering already, waits for it. ``watch`` goes on until interrupted. ``timeout`` is in
-    seconds; without one, a target that does not answer is tried once and the failure reported. ``progress`` is
-    called with a kind and a number for what was just delivered. Does not raise for a target that fails: see
-    ``SyncReport.error``.
+    Where another process is delivering already, waits for it. ``watch`` goes on until interrupted.
+    ``timeout`` is in seconds; without one, a target that does not answer is tried once and the failure
+    reported. ``progress`` is called with a kind and a number for what was just delivered. Does not raise for
+    a target that fails: see ``SyncReport.error``.
 
     Raises:
         TransientError: the local store cannot be opened.
@@ -119,7 +120,7 @@ def _wait(
     killed: list[RunUid],
     before: Mapping[str, int],
 ) -> SyncReport | None:
-    """Wait until the other process has delivered all; None where it ended and this one holds the lease now."""
+    """Wait until the other process has delivered all; None where it ended and this one has the lease."""
     target = target_of(settings)
     asked = time.time()
     _wake(settings)
@@ -134,7 +135,9 @@ def _wait(
             error: MlopsError = UnreachableError(status.error, hint=status.hint)
             return _report(store, target, _moved(store, target, before), killed, error)
         if deadline is not None and time.monotonic() >= deadline:
-            error = RunTimeoutError("The delivery process is still at work.", hint="Give it more time: mlops sync")
+            error = RunTimeoutError(
+                "The delivery process is still at work.", hint="Give it more time: mlops sync"
+            )
             if status is not None and status.error is not None:
                 error = UnreachableError(status.error, hint=status.hint)
             return _report(store, target, _moved(store, target, before), killed, error)
@@ -148,7 +151,11 @@ def _wake(settings: Settings) -> None:
 
 
 def _report(
-    store: Connection, target: Target, delivered: Mapping[str, int], killed: list[RunUid], error: MlopsError | None
+    store: Connection,
+    target: Target,
+    delivered: Mapping[str, int],
+    killed: list[RunUid],
+    error: MlopsError | None,
 ) -> SyncReport:
     return SyncReport(
         target=target.key,
@@ -177,7 +184,8 @@ def _moved(store: Connection, target: Target, before: Mapping[str, int]) -> dict
 class Watch:
     """Goes on delivering: looks at the store every half second, and ends when it is idle.
 
-    Imports MLflow only once there is something to deliver, so that a kernel without a tracked cell costs little.
+    Imports MLflow only once there is something to deliver, so that a kernel without a tracked cell costs
+    little.
     """
 
     def __init__(
@@ -248,13 +256,19 @@ class Watch:
                     self._delivered += one.delivered
         except MlopsError as error:
             _log.warning("%s", error)
-            self._link = None
-            self._pause = min(self._pause * 2, _LONGEST_PAUSE)
-            self._say(error)
+            self._failed(error)
+        except Exception as error:  # noqa: BLE001 a fault of ours must not end the delivery of the rest
+            _log.exception("the pass failed")
+            self._failed(TransientError(f"The delivery failed: {first_line(error)}"))
         else:
             self._pause = _FIRST_PAUSE
             self._say(None)
         return self._delivered.total() > number
+
+    def _failed(self, error: MlopsError) -> None:
+        self._link = None
+        self._pause = min(self._pause * 2, _LONGEST_PAUSE)
+        self._say(error)
 
     def _say(self, error: MlopsError | None) -> None:
         self._error = error

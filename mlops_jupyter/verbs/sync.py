@@ -21,8 +21,9 @@ def sync(
 ) -> dict[str, Any]:
     """Deliver the outbox; the document of ``mlops sync --json``.
 
-    ``watch``: go on until interrupted. ``timeout``: seconds to try a server that does not answer, or to wait for
-    another process that delivers. ``progress`` is called with a kind and how many of it were just delivered.
+    ``watch``: go on until interrupted. ``timeout``: seconds to try a server that does not answer, or to wait
+    for another process that delivers. ``progress`` is called with a kind and how many of it were just
+    delivered.
 
     Raises:
         TransientError: the local store cannot be read.

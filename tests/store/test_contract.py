@@ -31,14 +31,10 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 
 def test_execution_round_trip(store: Connection) -> None:
-    executions.start_session(
-        store, make.session(environment=Digest("sha256:env")), environment='{"python": "3.11"}'
-    )
+    executions.start_session(store, make.session(environment=Digest("sha256:env")), environment='{"python": "3.11"}')
     first, second = make.execution(0), make.execution(1, error="ValueError: no", run_uid=RunUid("r" * 32))
     x = make.version("x", first.execution_id, type_name="int", summary="1", digest=Digest("xxh3:1"))
-    weak = make.version(
-        "x", second.execution_id, strong=False, previous=x.version_id, grade=Grade.ASSUMED, at=12.0
-    )
+    weak = make.version("x", second.execution_id, strong=False, previous=x.version_id, grade=Grade.ASSUMED, at=12.0)
     use = Used(execution_id=second.execution_id, version_id=x.version_id, grade=Grade.EXACT, reason="read")
 
     executions.append_execution(store, first, versions=[x])
@@ -155,7 +151,10 @@ def test_nan_comes_back_as_nan(store: Connection) -> None:
 def test_a_step_beyond_64_bits_is_refused(store: Connection, step: int) -> None:
     run = make.run()
     runs.start_run(store, run)
-    for values in ([make.metric("m", 1.0, step=step)], [make.metric("m", 1.0), make.metric("m", 1.0, step=step)]):
+    for values in (
+        [make.metric("m", 1.0, step=step)],
+        [make.metric("m", 1.0), make.metric("m", 1.0, step=step)],
+    ):
         with pytest.raises(UsageError):
             runs.log_metrics(store, run.run_uid, values)
     assert runs.metric_history(store, run.run_uid, "m") == []
