@@ -109,7 +109,8 @@ def _mlflow_type(dtype: str) -> str | None:
 
 
 def input_example(features: Any) -> bytes | None:
-    """The first rows as JSON in the shape of MLflow's scoring protocol; None where they hold more than plain values."""
+    """The first rows as JSON in the shape of MLflow's scoring protocol; None where they hold more than
+    plain values."""
     document: dict[str, Any]
     if is_frame(features) and 0 < len(features.columns) <= _COLUMNS_LIMIT:
         split = features.head(_EXAMPLE_ROWS).to_dict(orient="split")
@@ -131,4 +132,4 @@ def input_example(features: Any) -> bytes | None:
 def _plain(cell: Any) -> bool:
     if type(cell) is float:
         return math.isfinite(cell)
-    return type(cell) is str and len(cell) <= 1000 or type(cell) in (int, bool)
+    return (type(cell) is str and len(cell) <= 1000) or type(cell) in (int, bool)

@@ -1,8 +1,8 @@
 """What the probes of one run see: estimators that are fitted, data they see, scores, and their names.
 
 Metrics of scoring calls are named as MLflow's autologging names them: ``LogisticRegression_score_X_test``,
-``accuracy_score_X_test``, and ``accuracy_score-2_X_test`` for the second call in the run. One call in the text that
-runs many times (a loop) is one metric with a value a step.
+``accuracy_score_X_test``, and ``accuracy_score-2_X_test`` for the second call in the run. One call in the
+text that runs many times (a loop) is one metric with a value a step.
 """
 
 from __future__ import annotations
@@ -80,6 +80,15 @@ class Watcher:
         self.sightings: Sightings | None = None
         self.source = ""
         """What data sets name as their source while nothing better is known: ``cell:EXECUTION_ID``."""
+
+    def begin(self) -> None:
+        """A cell of a run is about to run."""
+        self.sightings = Sightings()
+
+    def end(self) -> Sightings:
+        """The cell is over; what was seen in it."""
+        sightings, self.sightings = self.sightings, None
+        return sightings or Sightings()
 
     def receive(self, seen: Seen) -> None:
         """One recognised call ended. Never raises."""
@@ -212,7 +221,8 @@ def _has(kind: type, name: str) -> bool:
 
 
 def is_estimator(value: Any) -> bool:
-    """Whether ``value`` keeps scikit-learn's conventions: an instance whose class has ``fit`` and ``get_params``."""
+    """Whether ``value`` keeps scikit-learn's conventions: an instance whose class has ``fit`` and
+    ``get_params``."""
     kind = type(value)
     return kind is not type and _has(kind, "fit") and _has(kind, "get_params")
 
@@ -247,7 +257,8 @@ def hyper_parameters(estimator: Any) -> list[Found]:
 
 
 def _search_results(sightings: Sightings, estimator: Any) -> list[Found]:
-    """The outcome of a search (``GridSearchCV``): ``best_…`` parameters and ``best_cv_score``, as MLflow names them."""
+    """The outcome of a search (``GridSearchCV``): ``best_…`` parameters and ``best_cv_score``, as MLflow
+    names them."""
     state = attributes(estimator)
     best, score = state.get("best_params_"), scalar(state.get("best_score_"))
     if score is not None:

@@ -14,26 +14,23 @@ def to_text(graph: LineageGraph, *, width: int = 100) -> str:
     lines: list[str] = []
     up, down = _Tree(shown, "up", width), _Tree(shown, "down", width)
     ids = {n.id for n in shown.nodes}
-    roots = _roots(shown, [i for i in graph.focus if i in ids])
-    for title, tree in (("made from", up), ("used by", down)):
-        if any(tree.steps.get(root) for root in roots):
+    focus = [i for i in graph.focus if i in ids]
+    # A run stands for its cells in what it was made from; what was made from it hangs on them.
+    leading = [i for i in focus if not i.startswith("execution:")] or focus
+    for title, tree, roots in (("made from", up, leading), ("used by", down, focus)):
+        rooted = [root for root in roots if tree.steps.get(root)]
+        if rooted:
             lines += ([""] if lines else []) + [f"{clean(graph.target)}: {title}"]
-            for root in roots:
+            for root in rooted:
                 lines += tree.lines(root)
     if not lines:
         lines = [f"{clean(graph.target)}: nothing was made from it, and nothing that was recorded made it"]
-        lines += [line for root in roots for line in up.lines(root)]
+        lines += [line for root in leading for line in up.lines(root)]
     if shown.imports:
         lines += ["", _cut(f"imports: {', '.join(clean(label) for label in shown.imports)}", width)]
     if graph.truncated:
         lines += ["", "There is more; this is the nearest part."]
     return "\n".join(lines)
-
-
-def _roots(shown: View, focus: list[str]) -> list[str]:
-    """A run stands for its cells: they need no trees of their own beside it."""
-    leading = [i for i in focus if not i.startswith("execution:")]
-    return leading or focus
 
 
 class _Tree:
