@@ -16,26 +16,28 @@ CODE_SUFFIXES = (".py", ".pyc", ".pyi", ".pyx", ".so", ".pyd", ".dylib", ".dll",
 """Reading one of these is running or showing code; what it does to data is seen otherwise."""
 
 _FONT_SUFFIXES = (".ttf", ".otf", ".afm", ".woff", ".woff2", ".pfb", ".ttc")
-_TABLE_SUFFIXES = (
-    ".csv",
-    ".tsv",
-    ".csv.gz",
-    ".csv.zip",
-    ".csv.bz2",
-    ".csv.xz",
-    ".tsv.gz",
-    ".parquet",
-    ".feather",
-    ".arrow",
-    ".npz",
-    ".npy",
-    ".npy.gz",
-    ".xlsx",
-    ".h5",
-    ".hdf5",
-    ".mat",
-    ".arff",
-    ".arff.gz",
+_TABLE_SUFFIXES = tuple(
+    [
+        ".csv",
+        ".tsv",
+        ".csv.gz",
+        ".csv.zip",
+        ".csv.bz2",
+        ".csv.xz",
+        ".tsv.gz",
+        ".parquet",
+        ".feather",
+        ".arrow",
+        ".npz",
+        ".npy",
+        ".npy.gz",
+        ".xlsx",
+        ".h5",
+        ".hdf5",
+        ".mat",
+        ".arff",
+        ".arff.gz",
+    ]
 )
 _DATASET_SUFFIXES = (
     *_TABLE_SUFFIXES,

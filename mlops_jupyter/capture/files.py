@@ -104,14 +104,7 @@ class FileTracker:
         touches, self._touches = self._touches, None
         if touches is None:
             return FileAccess()
-        if not (
-            touches.paths
-            or touches.uris
-            or touches.commands
-            or self._handles
-            or self._tree is not None
-            or self._switch.faults
-        ):
+        if not (touches.paths or touches.uris or touches.commands or self._handles or self._tree is not None):
             return FileAccess()
         elapsed = time.perf_counter() - self._began
         deadline = time.perf_counter() + max(MIN_SECONDS, SHARE * elapsed)

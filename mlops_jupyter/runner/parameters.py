@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import io
 import keyword
-import math
 import tokenize
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +21,7 @@ from nbformat import NotebookNode
 
 from mlops_jupyter.errors import UsageError
 
-from .coercion import ANY, Kind, coerce, from_annotation, from_value, infer_text, literal
+from .coercion import ANY, Kind, coerce, from_annotation, from_value, literal
 from .document import new_code_cell
 
 PARAMETERS_TAG = "parameters"
@@ -259,22 +258,3 @@ def effective_values(parameters: Sequence[Parameter], given: Mapping[str, Any]) 
 def display(value: Any) -> str:
     """A value as MLflow shows a parameter: text as it is, other data as its Python literal."""
     return value if isinstance(value, str) else literal(value)
-
-
-def is_finite(value: Any) -> bool:
-    """Whether JSON can hold a number (used by documents that must be strict JSON)."""
-    return not isinstance(value, float) or math.isfinite(value)
-
-
-__all__ = [
-    "INJECTED_TAG",
-    "PARAMETERS_TAG",
-    "Parameter",
-    "check_values",
-    "effective_values",
-    "infer_parameters",
-    "infer_text",
-    "inject",
-    "read_values",
-    "tagged_cell",
-]

@@ -129,7 +129,7 @@ class RunResult:
 class CellCallback(Protocol):
     """Is told of each code cell when it starts (state ``running``) and when it ends."""
 
-    def __call__(self, index: int, total: int, state: State, preview: str) -> None:
+    def __call__(self, index: int, total: int, state: State, preview: str, /) -> None:
         """``index`` is 0-based among the ``total`` code cells; ``preview`` is the cell's first line."""
         ...
 

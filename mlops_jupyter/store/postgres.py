@@ -199,9 +199,7 @@ class PostgresConnection:
                 f"{self._place} refused the login: {words}.", hint="Check MLOPS_STORE_URL and its password."
             )
         if state == "3D000":
-            return UsageError(
-                f"{self._place}: {words}.", hint="Create the database, or mend MLOPS_STORE_URL."
-            )
+            return UsageError(f"{self._place}: {words}.", hint="Create the database, or mend MLOPS_STORE_URL.")
         if connecting and not state.startswith("42"):
             return UnreachableError(
                 f"The store {self._place} cannot be reached: {words}.",
