@@ -246,7 +246,10 @@ def looks_fitted(value: Any) -> bool:
 def hyper_parameters(estimator: Any) -> list[Found]:
     """What ``get_params(deep=True)`` says, as MLflow's autologging records it."""
     class_name = type(estimator).__name__
-    params = estimator.get_params(deep=True)
+    try:
+        params = estimator.get_params(deep=True)
+    except Exception:  # noqa: BLE001 - a class of the user's; then it has none that could be told
+        return []
     if not isinstance(params, dict):
         return []
     return [

@@ -266,7 +266,7 @@ class CaptureSession:
         uses: list[Used] = []
         try:
             observed = self.observer.after(
-                self.shell.user_ns, execution_id=cell.execution_id, error=status is not ExecutionStatus.OK
+                self.shell.user_ns, execution_id=cell.execution_id, error=_raised(result)
             )
             versions += observed.versions
             uses += observed.uses
@@ -331,10 +331,18 @@ def _origin() -> Origin:
         return Origin.INTERACTIVE
 
 
+def _raised(result: Any) -> BaseException | None:
+    """What the cell raised, before or while it ran."""
+    if result is None:
+        return KeyboardInterrupt()
+    error: BaseException | None = result.error_before_exec or result.error_in_exec
+    return error
+
+
 def _outcome(result: Any) -> tuple[ExecutionStatus, str | None]:
     if result is None:
         return ExecutionStatus.INTERRUPTED, "cancelled"
-    error = result.error_before_exec or result.error_in_exec
+    error = _raised(result)
     if error is None:
         return ExecutionStatus.OK, None
     if isinstance(error, KeyboardInterrupt):

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
-from mlops_jupyter import __version__
+from mlops_jupyter._version import __version__
 from mlops_jupyter.errors import MlopsError
 
 from ._output import plain

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-import mlops_jupyter
+from mlops_jupyter._version import __version__
 from mlops_jupyter.config import Settings
 from mlops_jupyter.entities import RunUid
 from mlops_jupyter.errors import MlopsError, TargetNotFoundError
@@ -119,7 +119,7 @@ def status(settings: Settings, open_workspace: Callable[[], Workspace | None]) -
         "store": {"ok": True, "message": "", "hint": ""},
         "delivery": None,
         "tracking": {"uri": without_credentials(settings.tracking_uri), "embedded": settings.embedded_mlflow},
-        "versions": {"mlops_jupyter": mlops_jupyter.__version__, "mlflow": _version("mlflow")},
+        "versions": {"mlops_jupyter": __version__, "mlflow": _version("mlflow")},
     }
     try:
         workspace = open_workspace()

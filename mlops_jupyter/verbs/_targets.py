@@ -141,7 +141,8 @@ def _cell(workspace: Workspace, text: str) -> Target:
     prefix = text.lower()
     if len(prefix) < 8 or any(c not in "0123456789abcdef" for c in prefix):
         raise UsageError(
-            f"{text!r} names no execution.", hint="Give cell:EXECUTION_ID (at least 8 of its digits) or cell:NOTEBOOK#ID."
+            f"{text!r} names no execution.",
+            hint="Give cell:EXECUTION_ID (at least 8 of its digits) or cell:NOTEBOOK#ID.",
         )
     found = provenance.find_executions(store, prefix)
     if len(found) > 1:

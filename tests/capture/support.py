@@ -50,7 +50,10 @@ def run(made: InteractiveShell, code: str, *, cell_id: str | None = None) -> Ran
         result = made.run_cell(code, store_history=True, cell_id=cell_id)
     error = result.error_before_exec or result.error_in_exec
     return Ran(
-        output.stdout, output.stderr, result.result, None if error is None else f"{type(error).__name__}: {error}"
+        output.stdout,
+        output.stderr,
+        result.result,
+        None if error is None else f"{type(error).__name__}: {error}",
     )
 
 
@@ -113,4 +116,5 @@ def plain(text: str) -> str:
     """Text without colours and without names of temporary files."""
     text = _ANSI.sub("", text)
     text = re.sub(r"0x[0-9a-f]+", "0xADDRESS", text)
+    text = re.sub(r"^( *1) #$", r"\1 ", text, flags=re.MULTILINE)
     return re.sub(r"/tmp/ipykernel_\d+/\d+\.py", "CELL", text)  # noqa: S108 - a pattern, no path
