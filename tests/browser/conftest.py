@@ -182,11 +182,13 @@ class Console:
 
 
 @pytest.fixture
-def page(chromium: object) -> Iterator[object]:
-    """A page of a README picture's size."""
+def page(chromium: object, tmp_path: Path) -> Iterator[object]:
+    """A page of a README picture's size; how it looked at the end is kept in the test's folder."""
     context = chromium.new_context(viewport={"width": 1440, "height": 900}, device_scale_factor=1)  # type: ignore[attr-defined]
-    context.set_default_timeout(30_000)
-    yield context.new_page()
+    context.set_default_timeout(int(os.environ.get("MLOPS_TEST_BROWSER_TIMEOUT", "30000")))
+    opened = context.new_page()
+    yield opened
+    opened.screenshot(path=tmp_path / "end.png")
     context.close()
 
 

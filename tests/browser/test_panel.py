@@ -39,7 +39,7 @@ def test_tracked_cell_appears_live_with_everything(page: Any, lab: Lab, write_no
     row.click()
     metrics = section(panel, "metrics")
     metrics.get_by_role("row").filter(has_text="r2").first.wait_for()
-    assert "0.3595" in metrics.inner_text()
+    assert "0.378" in metrics.inner_text()
     assert "0.5" in section(panel, "params").get_by_role("row").filter(has_text="alpha").first.inner_text()
     assert "Ridge(alpha=alpha)" in section(panel, "code").inner_text()
     graph = section(panel, "lineage").get_by_role("group", name="Lineage graph")
