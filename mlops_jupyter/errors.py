@@ -63,6 +63,10 @@ class TransientError(MlopsError, RuntimeError):
     exit_code = 75
 
 
+class ConflictError(TransientError):
+    """A record is not as it was when it was read; reading it again and repeating may help."""
+
+
 class RunTimeoutError(MlopsError, TimeoutError):
     """A time limit was reached."""
 

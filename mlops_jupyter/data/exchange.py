@@ -1,8 +1,9 @@
 """The exchange: bytes under the key ``sha256:…``, in the workspace first, in ``MLOPS_DATA_URL`` for others.
 
-An object appears under its key complete or not at all: it is written under a temporary name, flushed to the disk
-and renamed. So many processes may put the same bytes at once, and a process that is killed leaves at most a
-temporary file, which a later ``preflight`` removes. fsspec is imported only where a URL is set and needed.
+An object appears under its key complete or not at all: it is written under a temporary name, flushed to the
+disk and renamed. So many processes may put the same bytes at once, and a process that is killed leaves at
+most a temporary file, which a later ``preflight`` removes. fsspec is imported only where a URL is set and
+needed.
 """
 
 from __future__ import annotations
@@ -200,9 +201,7 @@ class Exchange:
 
     def _place(self, digest: Digest) -> Path:
         if not isinstance(digest, str) or not _KEY.fullmatch(digest):
-            raise UsageError(
-                f"{digest!r} is not a key of the exchange.", hint="Keys look like sha256:9f86d081…."
-            )
+            raise UsageError(f"{digest!r} is not a key of the exchange.", hint="Keys look like sha256:9f86d081….")
         return self.folder / "sha256" / digest[7:9] / digest[9:]
 
     def _remote(self) -> Remote | None:

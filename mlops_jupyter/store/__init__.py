@@ -10,20 +10,24 @@ from __future__ import annotations
 from pathlib import Path
 
 from mlops_jupyter.config import Settings, ensure_home
-from mlops_jupyter.errors import TransientError
+from mlops_jupyter.errors import TransientError, UsageError
 
 from .connection import Connection, Row
 from .locks import FileLock, is_held
 from .migrations import is_current, migrate
+from .postgres import PostgresConnection, open_url
 from .sqlite import SQLiteConnection
 
 __all__ = [
     "Connection",
     "FileLock",
+    "PostgresConnection",
     "Row",
     "SQLiteConnection",
     "is_held",
     "open_store",
+    "open_team_store",
+    "open_url",
     "open_workspace_store",
 ]
 
@@ -42,9 +46,7 @@ def open_store(path: Path) -> SQLiteConnection:
         if not _ready(connection):
             lock = FileLock(path.parent / "locks" / "migrate.lock")
             if not lock.acquire(timeout=60.0):
-                raise TransientError(
-                    f"The store {path} is being set up by another process.", hint="Try again."
-                )
+                raise TransientError(f"The store {path} is being set up by another process.", hint="Try again.")
             try:
                 connection.execute("PRAGMA journal_mode=WAL")
                 migrate(connection)
@@ -64,3 +66,18 @@ def open_workspace_store(settings: Settings) -> SQLiteConnection:
     """The local store of the workspace, its folders created where needed. Raises as ``open_store``."""
     ensure_home(settings)
     return open_store(settings.database)
+
+
+def open_team_store(settings: Settings) -> PostgresConnection:
+    """The team's PostgreSQL store.
+
+    Raises:
+        UsageError: none is set, or the URL is wrong.
+        UnreachableError: it cannot be reached.
+    """
+    if not settings.store_url:
+        raise UsageError(
+            "No team store is set.",
+            hint="Set MLOPS_STORE_URL=postgresql://USER@HOST/DATABASE (or store_url).",
+        )
+    return open_url(settings.store_url)

@@ -10,6 +10,24 @@ Row = tuple[Any, ...]
 Value = str | int | float | bytes | None
 
 
+def storable(text: str) -> str:
+    """``text`` as every database takes it: NUL characters and lone surrogates become U+FFFD.
+
+    PostgreSQL refuses the former, both refuse the latter; connections put bound values through this.
+    """
+    if "\0" in text:
+        text = text.replace("\0", "\ufffd")
+    if text.isascii():
+        return text
+    # Surrogate pairs, as JSON parsers leave them, become the character that they stand for.
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def storable_values(values: Sequence[Value]) -> list[Value]:
+    """``values`` with every text made storable."""
+    return [storable(value) if isinstance(value, str) else value for value in values]
+
+
 class Connection(Protocol):
     """A database that all of ``mlops_jupyter.store`` works on.
 

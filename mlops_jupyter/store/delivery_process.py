@@ -74,9 +74,7 @@ def _ensure(settings: Settings) -> bool:
     if importlib.util.find_spec("mlflow") is None:
         if str(lock) not in _without_mlflow:
             _without_mlflow.add(str(lock))
-            _note_fault(
-                settings, "MLflow is not installed in this environment: run `mlops sync` in one that has it."
-            )
+            _note_fault(settings, "MLflow is not installed in this environment: run `mlops sync` in one that has it.")
         return False
     starts.parent.mkdir(parents=True, exist_ok=True)
     _write_starts(starts, failures + 1, now)
@@ -108,9 +106,7 @@ def _start(settings: Settings) -> None:
             start_new_session=True,
         )
     _children.append(process.pid)
-    process.returncode = (
-        0  # it outlives us: no warning about that when the object goes; _reap_children waits for it
-    )
+    process.returncode = 0  # it outlives us: no warning about that when the object goes; _reap_children waits for it
 
 
 def _environment(settings: Settings) -> dict[str, str]:
@@ -125,9 +121,7 @@ def _environment(settings: Settings) -> dict[str, str]:
     package = Path(__file__).resolve().parents[2]
     if package.name not in {"site-packages", "dist-packages"}:
         # Imported from a source tree, perhaps only because of the current folder, which -P leaves out.
-        environment["PYTHONPATH"] = os.pathsep.join(
-            [str(package), *filter(None, [environment.get("PYTHONPATH")])]
-        )
+        environment["PYTHONPATH"] = os.pathsep.join([str(package), *filter(None, [environment.get("PYTHONPATH")])])
     return environment
 
 
@@ -160,8 +154,7 @@ def _note_fault(settings: Settings, message: str) -> None:
         store = open_workspace_store(settings)
         try:
             store.execute(
-                "INSERT INTO faults (at, session_id, place, message, detail) "
-                "VALUES (?, NULL, 'delivery', ?, '')",
+                "INSERT INTO faults (at, session_id, place, message, detail) VALUES (?, NULL, 'delivery', ?, '')",
                 (time.time(), message),
             )
         finally:

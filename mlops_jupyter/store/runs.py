@@ -14,13 +14,14 @@ from mlops_jupyter.entities import (
     Metric,
     ModelRecord,
     Param,
+    ParamSource,
     Run,
     RunStatus,
     RunUid,
 )
 from mlops_jupyter.errors import TargetNotFoundError, UsageError
 
-from .connection import Connection, Row, Value
+from .connection import Connection, Row, storable
 
 _RUN = (
     "run_uid, name, experiment, status, started_at, ended_at, parent_uid, session_id, execution_id, notebook, actor, "
@@ -56,9 +57,7 @@ def end_run(connection: Connection, run_uid: RunUid, status: RunStatus, *, at: f
     return bool(ended)
 
 
-def log_params(
-    connection: Connection, run_uid: RunUid, params: Iterable[Param], *, found: bool = False
-) -> None:
+def log_params(connection: Connection, run_uid: RunUid, params: Iterable[Param], *, found: bool = False) -> None:
     """Add parameters. As in MLflow a parameter cannot change.
 
     ``found``: they were found rather than logged by the user; one that is there already is kept without a word.
@@ -66,40 +65,53 @@ def log_params(
     Raises:
         UsageError: a parameter exists with another value; nothing is added.
     """
+    rows = [(run_uid, p.key, p.value, p.type_name, p.source) for p in params]
     with connection.transaction():
-        for param in params:
-            added = connection.execute(
-                "INSERT INTO params (run_uid, key, value, type_name, source) VALUES (?,?,?,?,?) "
-                "ON CONFLICT (run_uid, key) DO NOTHING RETURNING seq",
-                (run_uid, param.key, param.value, param.type_name, param.source),
+        if not found:
+            _refuse_changes(connection, run_uid, rows)
+        connection.executemany(
+            "INSERT INTO params (run_uid, key, value, type_name, source) VALUES (?,?,?,?,?) "
+            "ON CONFLICT (run_uid, key) DO NOTHING",
+            rows,
+        )
+
+
+def _refuse_changes(connection: Connection, run_uid: RunUid, rows: Sequence[Row]) -> None:
+    existing: dict[str, str] = {}
+    for start in range(0, len(rows), 500):
+        keys = [row[1] for row in rows[start : start + 500]]
+        marks = ",".join("?" * len(keys))
+        found = connection.execute(
+            f"SELECT key, value FROM params WHERE run_uid = ? AND key IN ({marks})", (run_uid, *keys)
+        )
+        existing.update(dict(found))
+    for _, key, value, *_ in rows:
+        # What the database holds went through ``storable``.
+        before = existing.setdefault(storable(key), storable(value))
+        if before != storable(value):
+            raise UsageError(
+                f"Parameter {key!r} of this run is {before!r} and cannot become {value!r}.",
+                hint="Log it under another name, or start another run.",
             )
-            if not added and not found:
-                ((existing,),) = connection.execute(
-                    "SELECT value FROM params WHERE run_uid = ? AND key = ?", (run_uid, param.key)
-                )
-                if existing != param.value:
-                    raise UsageError(
-                        f"Parameter {param.key!r} of this run is {existing!r} and cannot become {param.value!r}.",
-                        hint="Log it under another name, or start another run.",
-                    )
+
+
+_METRIC = "INSERT INTO metrics (run_uid, key, value, step, timestamp) VALUES (?,?,?,?,?)"
 
 
 def log_metrics(connection: Connection, run_uid: RunUid, metrics: Sequence[Metric]) -> None:
-    """Append metric values and move the latest value of each, in one transaction. NaN is kept as NULL."""
-    with connection.transaction():
-        for metric in metrics:
-            value = None if math.isnan(metric.value) else metric.value
-            row: tuple[Value, ...] = (run_uid, metric.key, value, metric.step, metric.timestamp)
-            connection.execute(
-                "INSERT INTO metrics (run_uid, key, value, step, timestamp) VALUES (?,?,?,?,?)", row
-            )
-            connection.execute(
-                "INSERT INTO latest_metrics (run_uid, key, value, step, timestamp) VALUES (?,?,?,?,?) "
-                "ON CONFLICT (run_uid, key) DO UPDATE SET value = excluded.value, step = excluded.step, "
-                "timestamp = excluded.timestamp "
-                "WHERE (excluded.step, excluded.timestamp) >= (latest_metrics.step, latest_metrics.timestamp)",
-                row,
-            )
+    """Append metric values, all or nothing; the database moves the latest value of each. NaN is kept as NULL.
+
+    One value is one statement that commits by itself: this is what a training loop calls.
+    """
+    rows = [
+        # A NaN is the one value that differs from itself.
+        (run_uid, m.key, m.value if m.value == m.value else None, m.step, m.timestamp)
+        for m in metrics
+    ]
+    if len(rows) == 1:
+        connection.execute(_METRIC, rows[0])
+    elif rows:
+        connection.executemany(_METRIC, rows)
 
 
 def set_tags(connection: Connection, run_uid: RunUid, tags: Mapping[str, str]) -> None:
@@ -157,10 +169,12 @@ def delete_run(connection: Connection, run_uid: RunUid) -> None:
     """Mark a run as deleted (as in MLflow it is only gone after garbage collection)."""
     with connection.transaction():
         at = time.time()
-        connection.execute(
-            "UPDATE runs SET deleted_at = ? WHERE run_uid = ? AND deleted_at IS NULL", (at, run_uid)
+        gone = connection.execute(
+            "UPDATE runs SET deleted_at = ? WHERE run_uid = ? AND deleted_at IS NULL RETURNING run_uid",
+            (at, run_uid),
         )
-        _event(connection, run_uid, "deleted", at)
+        if gone:
+            _event(connection, run_uid, "deleted", at)
 
 
 def set_mlflow_run_id(connection: Connection, run_uid: RunUid, mlflow_run_id: str) -> None:
@@ -206,9 +220,7 @@ def load_runs(connection: Connection, run_uids: Sequence[RunUid]) -> list[Run]:
         ):
             tags.setdefault(uid, {})[key] = value
     return [
-        _run(rows[uid], params.get(uid, {}), metrics.get(uid, {}), tags.get(uid, {}))
-        for uid in run_uids
-        if uid in rows
+        _run(rows[uid], params.get(uid, {}), metrics.get(uid, {}), tags.get(uid, {})) for uid in run_uids if uid in rows
     ]
 
 
@@ -225,9 +237,14 @@ def resolve_run(connection: Connection, text: str) -> RunUid:
     if text and all(c in "0123456789abcdef" for c in text.lower()):
         if len(text) < 8:
             raise UsageError(f"The run id {text!r} is too short.", hint="Give at least 8 characters of it.")
+        first, after = (
+            text.lower(),
+            text.lower() + "g",
+        )  # a range that an index serves; "g" follows all digits
         rows = connection.execute(
-            "SELECT run_uid FROM runs WHERE run_uid LIKE ? OR mlflow_run_id LIKE ? LIMIT 3",
-            (text + "%", text + "%"),
+            "SELECT run_uid FROM runs WHERE run_uid >= ? AND run_uid < ? "
+            "UNION SELECT run_uid FROM runs WHERE mlflow_run_id >= ? AND mlflow_run_id < ? LIMIT 2",
+            (first, after, first, after),
         )
         if len(rows) > 1:
             raise UsageError(f"Several runs begin with {text!r}.", hint="Give more characters of the id.")
@@ -238,8 +255,6 @@ def resolve_run(connection: Connection, text: str) -> RunUid:
 
 def run_params(connection: Connection, run_uid: RunUid) -> list[Param]:
     """Parameters of a run with type and source, in the order in which they were found."""
-    from mlops_jupyter.entities import ParamSource
-
     return [
         Param(key=k, value=v, type_name=t, source=ParamSource(s))
         for k, v, t, s in connection.execute(
@@ -259,11 +274,30 @@ def metric_history(connection: Connection, run_uid: RunUid, key: str) -> list[Me
     ]
 
 
+def metric_histories(connection: Connection, run_uid: RunUid) -> dict[str, list[Metric]]:
+    """All values of all metrics of a run, each by step and time."""
+    histories: dict[str, list[Metric]] = {}
+    for key, value, step, timestamp in connection.execute(
+        "SELECT key, value, step, timestamp FROM metrics WHERE run_uid = ? ORDER BY key, step, timestamp, seq",
+        (run_uid,),
+    ):
+        number = math.nan if value is None else value
+        histories.setdefault(key, []).append(Metric(key=key, value=number, step=step, timestamp=timestamp))
+    return histories
+
+
+def child_runs(connection: Connection, run_uid: RunUid) -> list[RunUid]:
+    """Runs whose parent this is and that are not deleted, by start."""
+    rows = connection.execute(
+        "SELECT run_uid FROM runs WHERE parent_uid = ? AND deleted_at IS NULL ORDER BY started_at, run_uid",
+        (run_uid,),
+    )
+    return [RunUid(uid) for (uid,) in rows]
+
+
 def run_artifacts(connection: Connection, run_uid: RunUid) -> list[Artifact]:
     """Files of a run; of several at one path the last."""
-    rows = connection.execute(
-        "SELECT path, digest, size FROM artifacts WHERE run_uid = ? ORDER BY seq", (run_uid,)
-    )
+    rows = connection.execute("SELECT path, digest, size FROM artifacts WHERE run_uid = ? ORDER BY seq", (run_uid,))
     return list({path: Artifact(path=path, digest=digest, size=size) for path, digest, size in rows}.values())
 
 

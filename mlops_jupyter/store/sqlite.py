@@ -6,16 +6,22 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
 from mlops_jupyter.errors import MlopsError, TransientError, UsageError
 
-from .connection import Row, Value
+from .connection import Row, Value, storable_values
 
 BUSY_TIMEOUT = 10.0
 """Seconds to wait for another writer; writers hold the lock for milliseconds."""
+
+_WAL_LIMIT = 16 * 1024 * 1024
+"""Bytes that the write-ahead log is cut back to after a checkpoint, should a long reader have let it grow."""
+
+_inherited: list[sqlite3.Connection] = []
+"""Handles that a forked child must neither use nor close: closing would touch the parent's database."""
 
 
 class SQLiteConnection:
@@ -28,32 +34,39 @@ class SQLiteConnection:
         self._read_only = read_only
         self._lock = threading.RLock()
         self._depth = 0
+        self._durable = False
         self._pid = os.getpid()
-        self._abandoned: sqlite3.Connection | None = None
         self._raw: sqlite3.Connection | None = self._open()
 
     def _open(self) -> sqlite3.Connection:
+        location = self.path
+        if self._read_only:
+            location = Path(self.path).absolute().as_uri() + "?mode=ro"
+        raw: sqlite3.Connection | None = None
         try:
-            if self._read_only:
-                uri = Path(self.path).absolute().as_uri() + "?mode=ro"
-                raw = sqlite3.connect(
-                    uri, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
-                )
-            else:
-                raw = sqlite3.connect(
-                    self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
-                )
-                raw.execute("PRAGMA synchronous=NORMAL")
-            raw.execute("PRAGMA foreign_keys=OFF")
+            raw = sqlite3.connect(
+                location,
+                uri=self._read_only,
+                timeout=BUSY_TIMEOUT,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            # Reads the header, so that a file which is no database is told here.
+            raw.execute("PRAGMA schema_version").fetchall()
+            raw.execute("PRAGMA synchronous=NORMAL")
             raw.execute("PRAGMA temp_store=MEMORY")
-            return raw
+            raw.execute(f"PRAGMA journal_size_limit={_WAL_LIMIT}")
         except sqlite3.Error as error:
-            raise _translated(error, self.path) from error
+            if raw is not None:
+                raw.close()
+            raise translated(error, self.path) from error
+        return raw
 
     def _connection(self) -> sqlite3.Connection:
         if self._pid != os.getpid():
-            # The parent's handle must be neither used nor closed in the child (its locks are the parent's).
-            self._abandoned, self._raw = self._raw, None
+            if self._raw is not None:
+                _inherited.append(self._raw)
+            self._raw = None
             self._lock = threading.RLock()
             self._depth = 0
             self._pid = os.getpid()
@@ -64,68 +77,88 @@ class SQLiteConnection:
 
     def execute(self, statement: str, values: Sequence[Value] = ()) -> list[Row]:
         raw = self._connection()
+        for value in values:
+            if isinstance(value, str) and "\0" in value:
+                values = storable_values(values)
+                break
         try:
             with self._lock:
                 return raw.execute(statement, values).fetchall()
         except sqlite3.Error as error:
-            raise _translated(error, self.path) from error
+            raise translated(error, self.path) from error
+        except UnicodeEncodeError:
+            return self.execute(statement, storable_values(values))
+        except OverflowError as error:
+            raise _too_large(error) from error
 
     def executemany(self, statement: str, rows: Iterable[Sequence[Value]]) -> None:
-        self._connection()
         with self.transaction():
+            raw = self._connection()
             try:
-                self._connection().executemany(statement, rows)
+                raw.executemany(statement, [storable_values(row) for row in rows])
             except sqlite3.Error as error:
-                raise _translated(error, self.path) from error
+                raise translated(error, self.path) from error
+            except OverflowError as error:
+                raise _too_large(error) from error
 
     @contextmanager
     def transaction(self, *, durable: bool = False) -> Iterator[None]:
         raw = self._connection()
         with self._lock:
             if self._depth:
+                if durable and not self._durable:
+                    raise RuntimeError("a durable transaction cannot join one that is not")
                 self._depth += 1
                 try:
                     yield
                 finally:
                     self._depth -= 1
                 return
+            # Set first: a KeyboardInterrupt may come right after BEGIN has succeeded.
+            self._depth, self._durable = 1, durable
             try:
                 if durable:
                     raw.execute("PRAGMA synchronous=FULL")
                 raw.execute("BEGIN IMMEDIATE")
-            except sqlite3.Error as error:
-                raise _translated(error, self.path) from error
-            self._depth = 1
-            try:
                 yield
                 raw.execute("COMMIT")
-            except BaseException as error:
-                if raw.in_transaction:
-                    raw.execute("ROLLBACK")
-                if isinstance(error, sqlite3.Error):
-                    raise _translated(error, self.path) from error
-                raise
+            except sqlite3.Error as error:
+                raise translated(error, self.path) from error
             finally:
-                self._depth = 0
+                # Some failures (a full disk) have rolled back by themselves.
+                if raw.in_transaction:
+                    with suppress(sqlite3.Error):
+                        raw.execute("ROLLBACK")
                 if durable:
-                    raw.execute("PRAGMA synchronous=NORMAL")
+                    with suppress(sqlite3.Error):
+                        raw.execute("PRAGMA synchronous=NORMAL")
+                self._depth, self._durable = 0, False
 
     def close(self) -> None:
-        if self._raw is not None and self._pid == os.getpid():
-            with self._lock:
-                self._raw.close()
-        self._raw = None
+        raw, self._raw = self._raw, None
+        if raw is None:
+            return
+        if self._pid != os.getpid():
+            _inherited.append(raw)
+            return
+        with self._lock:
+            raw.close()
 
 
-def _translated(error: sqlite3.Error, path: str) -> MlopsError:
+def _too_large(error: OverflowError) -> UsageError:
+    return UsageError(f"A number is too large for the store: {error}.", hint="Integers may have 63 bits.")
+
+
+def translated(error: sqlite3.Error, path: str) -> MlopsError:
     """The same failure as one of ours, by SQLite's error code."""
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
-    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL):
         return TransientError(f"The store {path} is busy.", hint="Another process is writing; try again.")
     if primary == sqlite3.SQLITE_FULL:
         return TransientError(
-            f"The disk that holds {path} is full.", hint="Free some space; nothing was lost."
+            f"The disk that holds {path} is full.",
+            hint="Free some space and try again; what was stored before is intact.",
         )
     if primary == sqlite3.SQLITE_READONLY:
         return TransientError(
@@ -134,10 +167,12 @@ def _translated(error: sqlite3.Error, path: str) -> MlopsError:
         )
     if primary in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM):
         return TransientError(
-            f"The store {path} cannot be opened: {error}.", hint="Check the folder's permissions."
+            f"The store {path} cannot be opened or written: {error}.",
+            hint="Check that its folder is there, writable, and has space left.",
         )
     if primary in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
         return UsageError(
-            f"{path} is not a usable SQLite database: {error}.", hint="Move it away and start anew."
+            f"{path} is not a usable SQLite database: {error}.",
+            hint="Restore it from a copy, or move it away to start anew; it was not changed.",
         )
     return UsageError(f"The store {path} refused a statement: {error}.")

@@ -24,9 +24,7 @@ def age(path: Path, seconds: float = 60.0) -> None:
 
 @given(st.binary(max_size=3000))
 @settings(max_examples=50, deadline=None)
-def test_a_digest_is_the_sha256_of_the_bytes(
-    tmp_path_factory: pytest.TempPathFactory, content: bytes
-) -> None:
+def test_a_digest_is_the_sha256_of_the_bytes(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "digest.bin"
     path.write_bytes(content)
     assert file_digest(path) == "sha256:" + hashlib.sha256(content).hexdigest()
@@ -106,5 +104,5 @@ def test_no_time_left_means_a_sample_of_a_big_file_and_all_of_a_small_one(tmp_pa
 def test_folders_pipes_and_absent_files_raise(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for bad in (tmp_path, tmp_path / "absent", tmp_path / "pipe"):
-        with pytest.raises(OSError, match="."):
+        with pytest.raises(OSError):
             file_digest(bad)

@@ -1,0 +1,142 @@
+"""Data that estimators are fitted and scored on: shape, schema, MLflow's signature, a few example rows.
+
+Looks only at frames, series, arrays and sparse matrices of the libraries themselves, never at a user's class.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from typing import Any
+
+_EXAMPLE_ROWS = 5
+_COLUMNS_LIMIT = 2000
+_MLFLOW_TYPES = {
+    "bool": "boolean", "boolean": "boolean",
+    "int8": "integer", "int16": "integer", "int32": "integer", "uint8": "integer", "uint16": "integer",
+    "int64": "long", "uint32": "long", "Int64": "long",
+    "float16": "float", "float32": "float", "float64": "double", "Float64": "double",
+    "object": "string", "string": "string", "str": "string", "category": "string",
+}  # fmt: skip
+
+
+def is_frame(value: Any) -> bool:
+    """Whether ``value`` is a pandas DataFrame itself."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and type(value) is getattr(pandas, "DataFrame", None)
+
+
+def is_series(value: Any) -> bool:
+    """Whether ``value`` is a pandas Series itself."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and type(value) is getattr(pandas, "Series", None)
+
+
+def is_array(value: Any) -> bool:
+    """Whether ``value`` is a numpy array itself."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and type(value) is getattr(numpy, "ndarray", None)
+
+
+def is_data(value: Any) -> bool:
+    """Whether ``value`` is a data set that can be described."""
+    if is_frame(value) or is_series(value) or is_array(value) or type(value) in (list, tuple):
+        return True
+    module = type(value).__module__
+    return module.startswith(("scipy.sparse", "polars.", "pyarrow.")) and hasattr(value, "shape")
+
+
+def contiguous(value: Any, limit: int) -> Any:
+    """A copy of an array that is a view with gaps, where it has at most ``limit`` bytes; else the value itself."""
+    if is_array(value) and not value.flags.forc and not value.dtype.hasobject and value.nbytes <= limit:
+        return value.copy()
+    return value
+
+
+def shape_of(value: Any) -> tuple[int, ...]:
+    """Rows and columns; one number for one dimension."""
+    if type(value) in (list, tuple):
+        return (len(value),)
+    return tuple(int(size) for size in value.shape)
+
+
+def schema_of(value: Any) -> str:
+    """JSON list of ``{"name", "type"}``, one a column; empty where there are no columns or too many."""
+    columns: list[tuple[str, str]] = []
+    if is_frame(value):
+        if len(value.columns) <= _COLUMNS_LIMIT:
+            columns = [
+                (str(name), str(dtype)) for name, dtype in zip(value.columns, value.dtypes, strict=True)
+            ]
+    elif is_series(value):
+        columns = [("" if value.name is None else str(value.name), str(value.dtype))]
+    elif is_array(value):
+        columns = [("", str(value.dtype))]
+    return json.dumps([{"name": name, "type": kind} for name, kind in columns]) if columns else ""
+
+
+def signature(features: Any, target: Any) -> str:
+    """MLflow's model signature as JSON, or an empty text where the inputs cannot be described."""
+    inputs = _signature_part(features)
+    if not inputs:
+        return ""
+    outputs = _signature_part(target, as_output=True)
+    return json.dumps({"inputs": inputs, "outputs": outputs or None, "params": None})
+
+
+def _signature_part(value: Any, *, as_output: bool = False) -> str:
+    if is_frame(value) and 0 < len(value.columns) <= _COLUMNS_LIMIT:
+        columns = []
+        for name, dtype in zip(value.columns, value.dtypes, strict=True):
+            kind = _mlflow_type(str(dtype))
+            if kind is None or not isinstance(name, str):
+                return ""
+            columns.append({"type": kind, "name": name, "required": True})
+        return json.dumps(columns)
+    if is_series(value) or is_array(value):
+        dtype = str(value.dtype)
+        if dtype.startswith(("datetime64", "<U", "|S")) or _mlflow_type(dtype) in ("string", None):
+            if not as_output or _mlflow_type(dtype) is None:
+                return ""
+            return json.dumps([{"type": _mlflow_type(dtype), "required": True}])
+        if is_series(value) and dtype not in ("bool", "int32", "int64", "float32", "float64"):
+            return ""
+        shape = [-1, *(int(size) for size in value.shape[1:])]
+        return json.dumps([{"type": "tensor", "tensor-spec": {"dtype": dtype, "shape": shape}}])
+    return ""
+
+
+def _mlflow_type(dtype: str) -> str | None:
+    if dtype.startswith("datetime64"):
+        return "datetime"
+    if dtype.startswith(("<U", "|S")):
+        return "string"
+    return _MLFLOW_TYPES.get(dtype)
+
+
+def input_example(features: Any) -> bytes | None:
+    """The first rows as JSON in the shape of MLflow's scoring protocol; None where they hold more than
+    plain values."""
+    document: dict[str, Any]
+    if is_frame(features) and 0 < len(features.columns) <= _COLUMNS_LIMIT:
+        split = features.head(_EXAMPLE_ROWS).to_dict(orient="split")
+        if not all(isinstance(name, str) for name in split["columns"]):
+            return None
+        document = {"dataframe_split": {"columns": split["columns"], "data": split["data"]}}
+        cells = [cell for row in split["data"] for cell in row]
+    elif is_array(features) and features.ndim == 2 and features.shape[1] <= _COLUMNS_LIMIT:
+        rows = features[:_EXAMPLE_ROWS].tolist()
+        document = {"inputs": rows}
+        cells = [cell for row in rows for cell in row]
+    else:
+        return None
+    if not cells or not all(_plain(cell) for cell in cells):
+        return None
+    return json.dumps(document).encode()
+
+
+def _plain(cell: Any) -> bool:
+    if type(cell) is float:
+        return math.isfinite(cell)
+    return (type(cell) is str and len(cell) <= 1000) or type(cell) in (int, bool)

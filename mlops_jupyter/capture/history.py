@@ -1,0 +1,105 @@
+"""What this session's executions made and used, in memory, for the backward slice of a tracked cell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mlops_jupyter.entities import EntityKind, EntityVersion, ExecutionId, Used, VersionId
+
+if TYPE_CHECKING:
+    from mlops_jupyter.analysis import CellAnalysis
+
+Step = tuple["CellAnalysis", frozenset[str] | None]
+"""One execution in a slice, with the names that the slice needs of it; None: all, it is the tracked cell
+itself."""
+
+_STEPS_LIMIT = 200
+"""Executions that a slice for parameters goes back over."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Execution:
+    analysis: CellAnalysis
+    used: tuple[VersionId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    execution_id: ExecutionId | None
+    kind: EntityKind
+    name: str
+    previous: VersionId | None
+    strong: bool
+
+
+class History:
+    """Grows by one entry an execution; holds no value of the user's."""
+
+    def __init__(self) -> None:
+        self._executions: dict[ExecutionId, _Execution] = {}
+        self._versions: dict[VersionId, _Version] = {}
+
+    def add(
+        self,
+        execution_id: ExecutionId,
+        analysis: CellAnalysis,
+        versions: Sequence[EntityVersion],
+        uses: Sequence[Used],
+    ) -> None:
+        """Remember one execution."""
+        self._executions[execution_id] = _Execution(analysis, tuple(use.version_id for use in uses))
+        for version in versions:
+            self._versions[version.version_id] = _Version(
+                version.execution_id, version.kind, version.name, version.previous, version.strong
+            )
+
+    def slice_of(self, execution_id: ExecutionId) -> list[Step]:
+        """The execution and those that it depends on, nearest first."""
+        own = self._executions.get(execution_id)
+        if own is None:
+            return []
+        needed: dict[ExecutionId, set[str]] = {}
+        queue: list[VersionId] = list(own.used)
+        seen: set[VersionId] = set()
+        while queue and len(needed) < _STEPS_LIMIT:
+            version_id = queue.pop(0)
+            if version_id in seen:
+                continue
+            seen.add(version_id)
+            version = self._versions.get(version_id)
+            if version is None:
+                continue
+            if not version.strong and version.previous is not None:
+                queue.append(version.previous)
+            maker = version.execution_id
+            if maker is None or maker == execution_id or maker not in self._executions:
+                continue
+            if maker not in needed:
+                needed[maker] = set()
+                queue.extend(self._executions[maker].used)
+            if version.kind is EntityKind.VARIABLE:
+                needed[maker].add(version.name)
+        steps: list[Step] = [(self._executions[m].analysis, frozenset(names)) for m, names in needed.items()]
+        return [(own.analysis, None), *steps]
+
+    def origin_file(self, execution_id: ExecutionId) -> str | None:
+        """The one file that the execution and its slice read, or None where there is none or several."""
+        files: set[str] = set()
+        queue = [execution_id]
+        seen: set[ExecutionId] = set()
+        while queue and len(seen) < _STEPS_LIMIT:
+            current = queue.pop()
+            if current in seen or current not in self._executions:
+                continue
+            seen.add(current)
+            for version_id in self._executions[current].used:
+                version = self._versions.get(version_id)
+                if version is None:
+                    continue
+                if version.kind is EntityKind.FILE:
+                    files.add(version.name)
+                elif version.execution_id is not None:
+                    queue.append(version.execution_id)
+        return files.pop() if len(files) == 1 else None

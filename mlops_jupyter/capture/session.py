@@ -1,0 +1,371 @@
+"""One kernel's capture: hooks around cells, and one transaction a cell.
+
+Responsibilities: attach to and detach from a shell, know which cell is open (a nested ``run_cell`` is part
+of it), build its ``CellExecution``, hand it to the store together with what was observed. What a run
+records is in ``track``.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import os
+import platform
+import socket
+import time
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from mlops_jupyter.config import Settings, load_settings
+from mlops_jupyter.entities import (
+    CellExecution,
+    Digest,
+    EntityVersion,
+    ExecutionId,
+    ExecutionStatus,
+    Origin,
+    RunUid,
+    Session,
+    SessionId,
+    Used,
+)
+from mlops_jupyter.errors import MlopsError
+from mlops_jupyter.store import FileLock, SQLiteConnection
+from mlops_jupyter.store import executions as records
+
+from .environment import read_environment
+from .faults import Faults
+from .files import FileTracker, to_lineage
+from .hooks import Hooks
+from .notebook_path import actor, notebook_path
+from .options import find_track_line
+from .sink import Sink
+from .track import Tracker
+
+if TYPE_CHECKING:
+    from mlops_jupyter.analysis import CellAnalysis
+
+    from .observer import Observer
+
+
+@dataclass(slots=True)
+class OpenCell:
+    """The cell that runs now."""
+
+    info: Any
+    """IPython's ``ExecutionInfo``."""
+    execution_id: ExecutionId
+    python_source: str
+    started_at: float = 0.0
+    clock: float = 0.0
+    depth: int = 0
+    """How many nested ``run_cell`` are open inside of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A cell that has run, with all that was observed of it."""
+
+    execution: CellExecution
+    analysis: CellAnalysis
+    result: Any
+    """IPython's ``ExecutionResult``, or None where the cell was cancelled."""
+    versions: list[EntityVersion] = field(default_factory=list)
+    uses: list[Used] = field(default_factory=list)
+
+
+class CaptureSession:
+    """Capture of one shell from ``attach`` to ``close``."""
+
+    def __init__(self, shell: Any) -> None:
+        self.shell = shell
+        self.session_id = SessionId(uuid4().hex)
+        self.faults = Faults(self.session_id)
+        self.started_at = time.time()
+        self.pid = os.getpid()
+        self.settings = self._settings()
+        self.origin = _origin()
+        self.notebook = notebook_path(self.settings.root, os.environ, shell.user_ns)
+        self.user = actor(self.settings.root, os.environ)
+        self.parent_run = (
+            RunUid(os.environ["MLOPS_PARENT_RUN"]) if os.environ.get("MLOPS_PARENT_RUN") else None
+        )
+        self.sink = Sink(self.settings, self.faults)
+        self.cell: OpenCell | None = None
+        self.position = 0
+        self.files = FileTracker(
+            self.settings.root,
+            self.session_id,
+            exclude=(self.settings.home, self.settings.state),
+            journal=None if self.sink.in_memory else self.settings.state / "digests.json",
+        )
+        self.tracker = Tracker(self)
+        self._hooks = Hooks(self)
+        self._lock = FileLock(self.settings.locks / f"session-{self.session_id}.lock")
+        self._closed = False
+        self._delivery_checked = 0.0
+        self._start()
+
+    @property
+    def store(self) -> SQLiteConnection:
+        """The store of this session; in memory where the workspace cannot be written."""
+        return self.sink.store
+
+    @cached_property
+    def observer(self) -> Observer:
+        """What sees reads and writes of the namespace. Made for the first cell: loading must be quick."""
+        from .observer import Observer
+
+        return Observer(self.session_id)
+
+    def _settings(self) -> Settings:
+        try:
+            return load_settings()
+        except MlopsError as error:
+            self.faults.report("reading the settings", error)
+            return load_settings(environ={"MLOPS_HOME": str(os.devnull)})
+
+    def _start(self) -> None:
+        environment = read_environment()
+        session = Session(
+            session_id=self.session_id,
+            origin=self.origin,
+            host=socket.gethostname(),
+            pid=self.pid,
+            user=self.user,
+            notebook=self.notebook,
+            python=platform.python_version(),
+            environment=environment.digest,
+            started_at=self.started_at,
+        )
+        try:
+            if not self.sink.in_memory:
+                self._lock.acquire()
+            self.sink.write(
+                lambda store: records.start_session(store, session, environment=environment.document)
+            )
+        except Exception as error:  # noqa: BLE001 - the user's kernel must start whatever is wrong with ours
+            self.faults.report("starting the session", error)
+        atexit.register(self.close)
+
+    def attach(self) -> None:
+        """Install hooks, transformers and magics; the cell that loads the extension counts from here on."""
+        self._hooks.install()
+        try:
+            self.files.install()
+            result = self.shell.displayhook.exec_result
+            if result is not None and _does_more_than_load(result.info.raw_cell):
+                self.before_cell(result.info)
+        except Exception as error:  # noqa: BLE001 - capture never breaks a cell
+            self.faults.report("loading", error)
+
+    def detach(self) -> None:
+        """Put the shell back as it was."""
+        try:
+            if self.cell is not None:
+                self.cell = None
+                self.files.end(ExecutionId(""))
+            self.tracker.stop()
+            self.files.uninstall()
+        except Exception as error:  # noqa: BLE001 - as above
+            self.faults.report("unloading", error)
+        self._hooks.remove()
+
+    def close(self) -> None:
+        """Say that the session ended, write what waits, release the store. Idempotent."""
+        if self._closed or self.pid != os.getpid():
+            return
+        self._closed = True
+        atexit.unregister(self.close)
+        try:
+            self.tracker.stop()
+            self.sink.write(lambda store: records.end_session(store, self.session_id))
+            self.sink.close()
+        except Exception as error:  # noqa: BLE001 - the interpreter may be half gone
+            self.faults.report("ending the session", error)
+        finally:
+            self._lock.release()
+
+    # -- cells
+    # ------------------------------------------------------------------------------------------------------
+
+    def before_cell(self, info: Any) -> None:
+        """IPython is about to run a cell."""
+        if self.pid != os.getpid():
+            return
+        cell = self.cell
+        if cell is not None:
+            if not (
+                info.cell_id
+                and cell.info.cell_id
+                and info.cell_id != cell.info.cell_id
+                and info.store_history
+            ):
+                cell.depth += 1
+                return
+            self.after_cell(None)  # the end of the other cell was never told
+        source = getattr(info, "transformed_cell", None)
+        if source is None:
+            try:
+                source = self.shell.transform_cell(info.raw_cell)
+            except Exception:  # noqa: BLE001 - a cell that cannot be transformed is recorded as failed, later
+                source = info.raw_cell
+        cell = OpenCell(info, ExecutionId(uuid4().hex), source)
+        self.cell = cell
+        cell.started_at = time.time()
+        self.tracker.before(cell, find_track_line(info.raw_cell.splitlines()))
+        self.files.begin()
+        try:
+            self.observer.before(source, self.shell.user_ns)
+        finally:
+            cell.clock = time.perf_counter()
+
+    def after_cell(self, result: Any) -> None:
+        """IPython has run a cell; ``result`` is None where it was cancelled."""
+        clock = time.perf_counter()
+        cell = self.cell
+        if cell is None or self.pid != os.getpid():
+            return
+        info = None if result is None else result.info
+        if info is not None and info is not cell.info:
+            if not info.raw_cell or info.raw_cell.isspace():
+                return  # IPython tells the end of an empty cell, not its beginning
+            if cell.depth:
+                cell.depth -= 1
+                return
+            if info.raw_cell != cell.info.raw_cell:
+                return
+        self.cell = None
+        finished = self._observe(cell, result, clock - cell.clock)
+        self._record(cell, finished)
+
+    def _observe(self, cell: OpenCell, result: Any, duration: float) -> Finished:
+        from mlops_jupyter.analysis import analyze, redact
+
+        status, error = _outcome(result)
+        text = redact(cell.info.raw_cell)
+        execution = CellExecution(
+            execution_id=cell.execution_id,
+            session_id=self.session_id,
+            position=self.position,
+            execution_count=None if result is None else result.execution_count,
+            cell_id=cell.info.cell_id,
+            notebook=self.notebook,
+            source=text,
+            source_digest=Digest("sha256:" + hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()),
+            started_at=cell.started_at,
+            duration=duration,
+            status=status,
+            error=error,
+            run_uid=self.tracker.run_of_cell(),
+        )
+        self.position += 1
+        versions: list[EntityVersion] = []
+        uses: list[Used] = []
+        try:
+            observed = self.observer.after(
+                self.shell.user_ns, execution_id=cell.execution_id, error=_raised(result)
+            )
+            versions += observed.versions
+            uses += observed.uses
+        except Exception as fault:  # noqa: BLE001 - capture never breaks a cell
+            self.faults.report("looking at the variables", fault)
+        try:
+            access = self.files.end(cell.execution_id)
+            if access.reads or access.writes:
+                file_versions, file_uses = to_lineage(
+                    access, self.store, session_id=self.session_id, execution_id=cell.execution_id
+                )
+                versions += file_versions
+                uses += file_uses
+        except Exception as fault:  # noqa: BLE001 - as above
+            self.faults.report("looking at the files", fault)
+        return Finished(execution, analyze(cell.python_source), result, versions, uses)
+
+    def _record(self, cell: OpenCell, finished: Finished) -> None:
+        try:
+            record = self.tracker.after(cell, finished)
+        except Exception as fault:  # noqa: BLE001 - as above
+            self.faults.report("recording the run", fault)
+            record = self.tracker.abandon(finished)
+
+        def write(store: SQLiteConnection) -> None:
+            records.append_execution(
+                store, finished.execution, versions=finished.versions, uses=finished.uses
+            )
+            if record is not None:
+                record.write(store)
+
+        def write_least(store: SQLiteConnection) -> None:
+            records.append_execution(store, finished.execution)
+            if record is not None:
+                record.write_end(store)
+
+        try:
+            self.sink.write(write)
+        except Exception as fault:  # noqa: BLE001 - as above; a value that the store refuses must not cost the rest
+            self.faults.report("writing the record", fault)
+            self.sink.write(write_least)
+        if record is not None:
+            record.show(self.shell)
+        self._deliver()
+        if self.faults.pending:
+            self.sink.flush()
+
+    def _deliver(self) -> None:
+        """See to it that a delivery process runs, without waiting for it; looked at every few seconds."""
+        now = time.monotonic()
+        if not self.settings.deliver or self.sink.in_memory or now - self._delivery_checked < 5.0:
+            return
+        self._delivery_checked = now
+        import threading
+
+        threading.Thread(target=self._ensure_delivery, name="mlops-delivery", daemon=True).start()
+
+    def _ensure_delivery(self) -> None:
+        try:
+            from mlops_jupyter.store.delivery_process import ensure_delivery
+
+            ensure_delivery(self.settings)
+        except Exception as error:  # noqa: BLE001 - the next process delivers what is left
+            self.faults.report("starting the delivery", error)
+
+
+def _origin() -> Origin:
+    try:
+        return Origin(os.environ.get("MLOPS_ORIGIN", Origin.INTERACTIVE))
+    except ValueError:
+        return Origin.INTERACTIVE
+
+
+def _raised(result: Any) -> BaseException | None:
+    """What the cell raised, before or while it ran."""
+    if result is None:
+        return KeyboardInterrupt()
+    error: BaseException | None = result.error_before_exec or result.error_in_exec
+    return error
+
+
+def _outcome(result: Any) -> tuple[ExecutionStatus, str | None]:
+    if result is None:
+        return ExecutionStatus.INTERRUPTED, "cancelled"
+    error = _raised(result)
+    if error is None:
+        return ExecutionStatus.OK, None
+    if isinstance(error, KeyboardInterrupt):
+        return ExecutionStatus.INTERRUPTED, "KeyboardInterrupt"
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
+        text = "(its text cannot be shown)"
+    from mlops_jupyter.analysis import redact
+
+    return ExecutionStatus.ERROR, redact(f"{type(error).__name__}: {text}"[:500])
+
+
+def _does_more_than_load(raw_cell: str) -> bool:
+    """Whether the cell that loads the extension has code that later cells may depend on."""
+    ours = ("%load_ext", "%reload_ext", "import mlops_jupyter", "from mlops_jupyter", "#")
+    return any(line.strip() and not line.strip().startswith(ours) for line in raw_cell.splitlines())

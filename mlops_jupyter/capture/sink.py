@@ -1,0 +1,128 @@
+"""The store as a kernel needs it: never waits long, never loses a record, never raises into a cell."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+
+from mlops_jupyter.config import Settings
+from mlops_jupyter.entities import Metric, RunUid
+from mlops_jupyter.errors import MlopsError, TransientError
+from mlops_jupyter.store import SQLiteConnection, open_workspace_store
+from mlops_jupyter.store import runs as store_runs
+
+from .faults import Faults
+from .memory_sink import open_memory_store
+
+Write = Callable[[SQLiteConnection], None]
+
+_BUSY_MILLISECONDS = 250
+"""How long a cell may wait for another writer; beyond it the record is kept and written after the next
+cell."""
+_PENDING_LIMIT = 100_000
+
+
+class Sink:
+    """Writes to the workspace's store, or to memory where that cannot be had.
+
+    ``write`` runs a function over the store in one transaction. Where the store is busy or the disk is full
+    it keeps the function, in order, and tries again at the next write.
+    """
+
+    def __init__(self, settings: Settings, faults: Faults) -> None:
+        self.faults = faults
+        self._pid = os.getpid()
+        self._pending: deque[Write] = deque()
+        self.in_memory = False
+        self.store = self._open(settings)
+
+    def _open(self, settings: Settings) -> SQLiteConnection:
+        try:
+            store = open_workspace_store(settings)
+            store.execute(f"PRAGMA busy_timeout={_BUSY_MILLISECONDS}")
+            # A store that can be read but not written (a read-only mount) only says so when it is written to.
+            with store.transaction():
+                store.execute("DELETE FROM faults WHERE seq < 0")
+        except TransientError as error:
+            if error.hint.startswith("Another process"):
+                return store
+            return self._memory(error)
+        except (MlopsError, OSError) as error:
+            return self._memory(error)
+        return store
+
+    def _memory(self, error: Exception) -> SQLiteConnection:
+        self.in_memory = True
+        self.faults.report("opening the workspace", error, warn=False)
+        self.faults.warn(f"records are kept in memory only and end with this kernel: {error}")
+        return open_memory_store()
+
+    @property
+    def foreign(self) -> bool:
+        """Whether this is a forked child of the process that opened the sink."""
+        return self._pid != os.getpid()
+
+    def write(self, function: Write) -> bool:
+        """Run ``function`` over the store, all or nothing; whether it is written already.
+
+        Raises:
+            UsageError: the store refuses the statement for good.
+        """
+        if self.foreign and self.in_memory:
+            return False  # the parent's memory cannot be reached from here
+        if self._pending and not self.flush():
+            self._keep(function)
+            return False
+        try:
+            with self.store.transaction():
+                function(self.store)
+        except TransientError as error:
+            self._keep(function)
+            self.faults.report(
+                "writing to the store", error, warn=not error.hint.startswith("Another process")
+            )
+            return False
+        return True
+
+    def append_metric(self, run_uid: RunUid, key: str, value: float, step: int, timestamp: int) -> None:
+        """Write one metric value, committed when it returns; as ``write``, without what a general write
+        costs."""
+        metric = Metric(key=key, value=value, step=step, timestamp=timestamp)
+        self.write(lambda store: store_runs.log_metrics(store, run_uid, [metric]))
+
+    def _keep(self, function: Write) -> None:
+        if len(self._pending) >= _PENDING_LIMIT:
+            self.faults.warn("too many records wait for the store; the oldest are dropped.")
+            self._pending.popleft()
+        self._pending.append(function)
+
+    def flush(self, *, timeout: float | None = None) -> bool:
+        """Write what waits; whether nothing waits any more. ``timeout``: seconds to wait for another
+        writer."""
+        if timeout is not None:
+            self.store.execute(f"PRAGMA busy_timeout={int(timeout * 1000)}")
+        try:
+            while self._pending:
+                function = self._pending[0]
+                try:
+                    with self.store.transaction():
+                        function(self.store)
+                except TransientError:
+                    return False
+                except MlopsError as error:
+                    self.faults.report("writing to the store", error)
+                self._pending.popleft()
+            self.faults.flush(self.store)
+        except TransientError:
+            return False
+        finally:
+            if timeout is not None:
+                self.store.execute(f"PRAGMA busy_timeout={_BUSY_MILLISECONDS}")
+        return True
+
+    def close(self) -> None:
+        """Write what waits, for at most five seconds, and close the store."""
+        if not self.foreign:
+            self.flush(timeout=5.0)
+            self.store.close()

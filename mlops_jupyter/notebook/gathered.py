@@ -1,0 +1,145 @@
+"""A slice as a notebook of its own, and the value that ``gather`` returns."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import secrets
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from mlops_jupyter.entities import ExecutionStatus
+from mlops_jupyter.errors import TransientError, UsageError
+from mlops_jupyter.lineage import Slice
+
+from .document import read_notebook
+
+SliceOrigin = Literal["recorded", "static"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatheredSlice(Slice):
+    """A ``Slice`` that knows which notebook it came from and can be written as one."""
+
+    origin: SliceOrigin
+    """``recorded``: from what really ran; ``static``: from the source of a notebook that was never tracked."""
+    notebook: str | None
+    """Workspace-relative path of the notebook, where it is known."""
+
+    @classmethod
+    def of(cls, found: Slice, *, origin: SliceOrigin, notebook: str | None) -> GatheredSlice:
+        """``found`` with where it came from."""
+        return cls(**{f.name: getattr(found, f.name) for f in fields(Slice)}, origin=origin, notebook=notebook)
+
+    def to_notebook(self, path: Path | str, *, force: bool = False) -> Path:
+        """Write the slice as a notebook that runs by itself; the whole file or nothing.
+
+        A file that is there already is replaced only where it was gathered before, or with ``force``.
+
+        Returns:
+            The path of the file.
+
+        Raises:
+            UsageError: the file is somebody's own, its folder does not exist, or it cannot be written.
+            TransientError: the disk is full.
+        """
+        path = Path(path)
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder.", hint="Give the name of a notebook file.")
+        if path.exists() and not force and not _is_gathered(path):
+            raise UsageError(f"{path} exists and was not gathered.", hint="Choose another name, or force it.")
+        text = json.dumps(slice_document(self), indent=1, ensure_ascii=False) + "\n"
+        write_atomically(path, text.encode())
+        return path
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        fence = "`" * max(3, 1 + _longest_run(self.source, "`"))
+        title = f"# {self.target}: {len(self.kept)} cells ({self.origin})"
+        notes = "".join(f"# {note}\n" for note in self.notes)
+        code = f"{title}\n{notes}\n{self.source}"
+        return {"text/plain": code, "text/markdown": f"{fence}python\n{code}\n{fence}"}
+
+
+def slice_document(found: GatheredSlice) -> dict[str, Any]:
+    """The slice as an nbformat 4.5 document; the same slice gives the same document."""
+    cells = []
+    for index, (execution, source) in enumerate(zip(found.kept, found.cells, strict=True)):
+        if not source.strip():
+            continue
+        # A cell that failed stays a cell that may fail: what it left before is needed.
+        failed = execution.status is not ExecutionStatus.OK
+        cells.append(
+            {
+                "cell_type": "code",
+                "execution_count": None,
+                "id": hashlib.sha256(f"{index}\n{source}".encode()).hexdigest()[:12],
+                "metadata": {"tags": ["raises-exception"]} if failed else {},
+                "outputs": [],
+                "source": source.splitlines(keepends=True),
+            }
+        )
+    gathered = {
+        "target": found.target,
+        "notebook": found.notebook,
+        "origin": found.origin,
+        "executions": list(found.executions),
+        "inputs": [{"path": v.name, "digest": v.digest} for v in found.inputs if v.kind == "file"],
+    }
+    return {
+        "cells": cells,
+        "metadata": {
+            "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+            "language_info": {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"},
+            "mlops": {"gathered": gathered},
+        },
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write ``data`` so that a reader sees the old file or the whole new one.
+
+    Raises:
+        UsageError: the folder does not exist or cannot be written.
+        TransientError: the disk is full.
+    """
+    # Opened by hand and not through tempfile, whose files only their owner may read: this one follows the umask.
+    temporary = path.parent / f".{path.name[:100]}.{secrets.token_hex(4)}.tmp"
+    try:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:  # noqa: PTH123
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            temporary.chmod(path.stat().st_mode & 0o777)
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise TransientError(f"The disk is full: {path} was not written.", hint="Free some space.") from error
+        if isinstance(error, FileNotFoundError):
+            raise UsageError(f"The folder {path.parent} does not exist.", hint="Create it first.") from error
+        raise UsageError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def _is_gathered(path: Path) -> bool:
+    try:
+        metadata = read_notebook(path).metadata
+    except (UsageError, LookupError):
+        return False
+    ours = metadata.get("mlops")
+    return isinstance(ours, dict) and "gathered" in ours
+
+
+def _longest_run(text: str, char: str) -> int:
+    longest = here = 0
+    for c in text:
+        here = here + 1 if c == char else 0
+        longest = max(longest, here)
+    return longest
