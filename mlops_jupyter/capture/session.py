@@ -156,7 +156,7 @@ class CaptureSession:
         try:
             self.files.install()
             result = self.shell.displayhook.exec_result
-            if result is not None and _does_more_than_load(result.info.raw_cell):
+            if result is not None and not result.info.silent and _does_more_than_load(result.info.raw_cell):
                 self.before_cell(result.info)
         except Exception as error:  # noqa: BLE001 - capture never breaks a cell
             self.faults.report("loading", error)
