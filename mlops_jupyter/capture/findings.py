@@ -248,7 +248,7 @@ def _add(metrics: dict[str, float], name: str, value: Any) -> None:
         numbers = {key: scalar(item) for key, item in value.items()}
         if all(item is not None for item in numbers.values()):
             for key, item in numbers.items():
-                assert item is not None  # noqa: S101 - checked above, for the type checker
+                assert item is not None
                 taken = metrics.get(key)
                 plain = taken is None or taken == item
                 metrics.setdefault(key if plain else f"{name}_{key}", item)

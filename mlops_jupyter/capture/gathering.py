@@ -83,9 +83,7 @@ def _params(session: CaptureSession, run: OpenRun, finished: Finished, sightings
         if name in namespace:
             declared.append(Found(name, namespace[name], ParamSource.DECLARED))
         else:
-            session.faults.warn(
-                f"%%track -p {name}: there is no variable of that name at the end of the cell."
-            )
+            session.faults.warn(f"%%track -p {name}: there is no variable of that name at the end of the cell.")
     if run.options.seed is not None:
         declared.append(Found("seed", run.options.seed, ParamSource.DECLARED))
     literals = literal_params(session.tracker.history.slice_of(finished.execution.execution_id))
@@ -123,9 +121,7 @@ def _datasets(session: CaptureSession, finished: Finished, sightings: Sightings)
     if source is None:
         return list(sightings.datasets.values())
     return [
-        DatasetVersion(
-            name=d.name, digest=d.digest, source=source, context=d.context, shape=d.shape, schema=d.schema
-        )
+        DatasetVersion(name=d.name, digest=d.digest, source=source, context=d.context, shape=d.shape, schema=d.schema)
         for d in sightings.datasets.values()
     ]
 
@@ -189,15 +185,11 @@ def _artifacts(session: CaptureSession, finished: Finished, images: list[bytes])
 
 def _figures(session: CaptureSession, finished: Finished, images: list[bytes]) -> list[Artifact]:
     position = finished.execution.position
-    return [
-        _put(session, f"figures/cell-{position}-{index}.png", image) for index, image in enumerate(images, 1)
-    ]
+    return [_put(session, f"figures/cell-{position}-{index}.png", image) for index, image in enumerate(images, 1)]
 
 
 def _put(session: CaptureSession, path: str, content: bytes) -> Artifact:
-    return Artifact(
-        path=path, digest=session.tracker.exchange.put_bytes(content, durable=False), size=len(content)
-    )
+    return Artifact(path=path, digest=session.tracker.exchange.put_bytes(content, durable=False), size=len(content))
 
 
 def _git(session: CaptureSession, run: OpenRun, record: RunRecord) -> None:

@@ -52,9 +52,7 @@ class History:
         injected: bool = False,
     ) -> None:
         """Remember one execution; ``injected``: its literals were given to a headless run."""
-        self._executions[execution_id] = _Execution(
-            analysis, tuple(use.version_id for use in uses), injected
-        )
+        self._executions[execution_id] = _Execution(analysis, tuple(use.version_id for use in uses), injected)
         for version in versions:
             self._versions[version.version_id] = _Version(
                 version.execution_id, version.kind, version.name, version.previous, version.strong

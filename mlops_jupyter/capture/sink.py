@@ -93,9 +93,7 @@ class Sink:
                 function(self.store)
         except TransientError as error:
             self._keep(function)
-            self.faults.report(
-                "writing to the store", error, warn=not error.hint.startswith("Another process")
-            )
+            self.faults.report("writing to the store", error, warn=not error.hint.startswith("Another process"))
             return False
         return True
 

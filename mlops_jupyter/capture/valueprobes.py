@@ -263,8 +263,7 @@ def _name(node: ast.expr) -> str | None:
 
 
 _TEMPLATE = (
-    "(lambda v: v if (m := __import__('sys').modules.get({module!r})) is None"
-    " else m.seen({number}, {role!r}, v))(0)"
+    "(lambda v: v if (m := __import__('sys').modules.get({module!r})) is None else m.seen({number}, {role!r}, v))(0)"
 )
 
 
@@ -272,6 +271,6 @@ def _probe(number: int, role: Role, value: ast.expr) -> ast.Call:
     call = ast.parse(_TEMPLATE.format(module=_MODULE, number=number, role=role), mode="eval").body
     for node in ast.walk(call):
         ast.copy_location(node, value)
-    assert isinstance(call, ast.Call)  # noqa: S101 - it is written above
+    assert isinstance(call, ast.Call)
     call.args[0] = value
     return call

@@ -22,7 +22,7 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 def shell(*, captured: bool = True) -> Iterator[InteractiveShell]:
     """An InteractiveShell of its own, with the extension loaded."""
     InteractiveShell.clear_instance()
-    made = InteractiveShell.instance(colors="NoColor")
+    made = InteractiveShell.instance(colors="nocolor")
     made.history_manager.enabled = False
     try:
         if captured:
