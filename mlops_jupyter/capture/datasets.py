@@ -47,11 +47,17 @@ def is_data(value: Any) -> bool:
     return module.startswith(("scipy.sparse", "polars.", "pyarrow.")) and hasattr(value, "shape")
 
 
-def contiguous(value: Any, limit: int) -> Any:
-    """A copy of an array that is a view with gaps, where it has at most ``limit`` bytes; else the value itself."""
-    if is_array(value) and not value.flags.forc and not value.dtype.hasobject and value.nbytes <= limit:
-        return value.copy()
-    return value
+def small_copy(value: Any, limit: int) -> Any:
+    """A copy without gaps of an array, series or frame of at most ``limit`` bytes; else None."""
+    if is_array(value):
+        size = 0 if value.dtype.hasobject else value.nbytes
+    elif is_frame(value):
+        size = int(value.memory_usage(index=True).sum())
+    elif is_series(value):
+        size = int(value.memory_usage(index=True))
+    else:
+        return None
+    return value.copy() if 0 < size <= limit else None
 
 
 def shape_of(value: Any) -> tuple[int, ...]:

@@ -115,8 +115,10 @@ def literal_params(steps: Sequence[tuple[CellAnalysis, frozenset[str] | None, bo
     for analysis, names, injected in steps:
         source = ParamSource.INJECTED if injected else ParamSource.LITERAL
         changed = {touch.name for touch in analysis.touches if touch.kind is TouchKind.AUGMENTED}
+        # What the same cell goes on to use is needed through what it makes of it.
+        wanted = None if names is None else names | {load.name for load in analysis.loads}
         for name, value in analysis.literals.items():
-            if name.startswith("_") or name in changed or (names is not None and name not in names):
+            if name.startswith("_") or name in changed or (wanted is not None and name not in wanted):
                 continue
             if value is None or name in analysis.loop_targets:
                 continue

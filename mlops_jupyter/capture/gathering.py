@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mlops_jupyter.analysis.secrets import redact
@@ -87,8 +88,16 @@ def _params(session: CaptureSession, run: OpenRun, finished: Finished, sightings
     if run.options.seed is not None:
         declared.append(Found("seed", run.options.seed, ParamSource.DECLARED))
     literals = literal_params(session.tracker.history.slice_of(finished.execution.execution_id))
-    fitted = [found for item in sightings.fitted.values() for found in item.params]
+    fitted = [found for item in _told(sightings) for found in item.params]
     return settle_params([*declared, *literals, *fitted, *sightings.extra_params])
+
+
+def _told(sightings: Sightings) -> list[Fitted]:
+    """The fitted estimators whose parameters count: of those of one class that a loop made, the ones still there."""
+    alive = [item for item in sightings.fitted.values() if item.reference() is not None]
+    classes = {item.qualified_name for item in alive}
+    gone = {item.qualified_name: item for item in sightings.fitted.values() if item.qualified_name not in classes}
+    return [*alive, *gone.values()]
 
 
 def _metrics(session: CaptureSession, run: OpenRun, finished: Finished, sightings: Sightings) -> list[Metric]:
@@ -117,13 +126,12 @@ def _metrics(session: CaptureSession, run: OpenRun, finished: Finished, sighting
 
 
 def _datasets(session: CaptureSession, finished: Finished, sightings: Sightings) -> list[DatasetVersion]:
-    source = session.tracker.history.origin_file(finished.execution.execution_id)
-    if source is None:
-        return list(sightings.datasets.values())
-    return [
-        DatasetVersion(name=d.name, digest=d.digest, source=source, context=d.context, shape=d.shape, schema=d.schema)
-        for d in sightings.datasets.values()
-    ]
+    history, execution_id = session.tracker.history, finished.execution.execution_id
+    found = []
+    for dataset in sightings.datasets.values():
+        source = history.origin_file(execution_id, dataset.name)
+        found.append(dataset if source is None else replace(dataset, source=source))
+    return found
 
 
 def _unseen_fits(sightings: Sightings, finished: Finished, namespace: dict[str, Any]) -> None:
