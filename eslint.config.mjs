@@ -4,7 +4,8 @@ import tseslint from 'typescript-eslint';
 export default tseslint.config(
   { ignores: ['node_modules', 'labextension/lib', 'mlops_jupyter', '**/*.mjs', 'labextension/style'] },
   ...tseslint.configs.recommended,
-  jupyter.configs.recommended,
+  { plugins: { jupyter } },
+  ...jupyter.configs.recommended.slice(0, 1),
   {
     files: ['labextension/src/**/*.{ts,tsx}'],
     languageOptions: { parserOptions: { project: './tsconfig.json', tsconfigRootDir: import.meta.dirname } },

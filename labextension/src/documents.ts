@@ -139,6 +139,11 @@ export interface ILineageEdge {
 
 export interface ILineage {
   target: string;
+  /** Ids of the nodes that the target names. */
+  focus: string[];
   nodes: ILineageNode[];
+  /** From the later to the earlier, as in W3C PROV. */
   edges: ILineageEdge[];
+  /** Whether there is more than was asked for. */
+  truncated: boolean;
 }

@@ -9,7 +9,7 @@ import { createStatusIcon } from './statusicon';
 import type { IRunsModel } from './tokens';
 
 /** Pixels; the style sheet gives every row this height, so nothing has to be measured. */
-const ROW_HEIGHT = 68;
+export const ROW_HEIGHT = 68;
 /** Rows before the end of what is loaded at which more is fetched. */
 const AHEAD = 30;
 const CHIPS = 3;

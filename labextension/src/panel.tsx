@@ -8,8 +8,11 @@ import { Details, type IDetailActions } from './components/details';
 import { Header } from './components/header';
 import { Notice } from './components/notice';
 import { runsIcon } from './icon';
-import { RunList } from './list';
+import { ROW_HEIGHT, RunList } from './list';
 import type { IRunsModel } from './tokens';
+
+/** Part of the height that the list keeps at most when a run is selected. */
+const LIST_SHARE = 0.36;
 
 /**
  * The left panel: header and list above, the selected run below. The model is active only while it is visible.
@@ -39,7 +42,6 @@ export class RunsPanel extends Widget {
     this._split.addClass('jp-mlops-Split');
     this._split.addWidget(this._list);
     this._split.addWidget(this._details);
-    this._split.setRelativeSizes([2, 3]);
 
     const layout = (this.layout = new PanelLayout());
     layout.addWidget(header);
@@ -88,8 +90,22 @@ export class RunsPanel extends Widget {
   }
 
   private _onChanged(): void {
-    this._list.setHidden(this._model.runs.length === 0 || this._model.phase !== 'ready');
-    this._details.setHidden(this._model.selectedId === null || this._model.phase !== 'ready');
+    const { phase, runs, selectedId } = this._model;
+    this._list.setHidden(runs.length === 0 || phase !== 'ready');
+    const hidden = selectedId === null || phase !== 'ready';
+    if (hidden === this._details.isHidden) {
+      return;
+    }
+    if (!hidden) {
+      // As much list as there are rows, so that a few runs leave the room to the one that is looked at.
+      const needed = (runs.length * ROW_HEIGHT) / Math.max(1, this._split.node.clientHeight);
+      const share = Math.min(LIST_SHARE, needed);
+      this._split.setRelativeSizes(this._shares ?? [share, 1 - share]);
+    } else {
+      // Where the handle was left is where it is next time.
+      this._shares = this._split.relativeSizes();
+    }
+    this._details.setHidden(hidden);
   }
 
   private readonly _model: IRunsModel;
@@ -98,6 +114,7 @@ export class RunsPanel extends Widget {
   private readonly _details: Widget;
   private readonly _split: SplitPanel;
   private _observer: ResizeObserver | null = null;
+  private _shares: number[] | null = null;
 }
 
 export namespace RunsPanel {

@@ -181,6 +181,7 @@ def _result(out: Collector, shared: Shared, body: list[ast.stmt], displayed: Dis
         path_literals=tuple(shared.path_literals),
         magics=tuple(shared.magics),
         displayed=displayed,
+        attributes=frozenset(out.attributes),
         outputs_read=tuple(shared.outputs_read),
         dynamic=out.dynamic,
         active=out.active,

@@ -87,6 +87,8 @@ class Load:
     exposed: bool
     deferred: bool = False
     """Inside of a lambda or generator expression, so it may run later or never."""
+    certain: bool = True
+    """Not in a loop's body, an operand of ``and``, a branch without a probe …"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +291,8 @@ class CellAnalysis:
     path_literals: tuple[PathLiteral, ...] = ()
     magics: tuple[Magic, ...] = ()
     displayed: Displayed | None = None
+    attributes: frozenset[str] = frozenset()
+    """Names of attributes that it loads, outside of functions defined with ``def``."""
     outputs_read: tuple[int, ...] = ()
     """``Out[n]`` with a literal n."""
     dynamic: bool = False

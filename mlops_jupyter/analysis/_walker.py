@@ -113,7 +113,9 @@ class Walker:
         self.out.global_names.add(name)
         if name in _DYNAMIC:
             self.out.dynamic = True
-        self.out.loads.append(Load(name, self._at(line), name not in self.assigned, self.deferred))
+        self.out.loads.append(
+            Load(name, self._at(line), name not in self.assigned, self.deferred, self.conditional == 0)
+        )
 
     def store(self, name: str, line: int, *, certain: bool | None = None) -> None:
         if any(name in names for names in self.inner):

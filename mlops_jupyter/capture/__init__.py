@@ -1,8 +1,9 @@
 """What runs inside the user's kernel: hooks around cells, ``%%track``, the logging functions.
 
-It writes to one place, the local store, and never changes what a cell does: a fault in here is recorded, warned of
-once, and the cell goes on. Nothing heavy is imported: mlflow, pandas, numpy and the like are looked up in
-``sys.modules``, because what the user has not imported cannot be among the values that are looked at.
+It writes to one place, the local store, and never changes what a cell does: a fault in here is recorded,
+warned of once, and the cell goes on. Nothing heavy is imported: mlflow, pandas, numpy and the like are
+looked up in ``sys.modules``, because what the user has not imported cannot be among the values that are
+looked at.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def load_headless() -> None:
     """
     from IPython.core.getipython import get_ipython
 
-    shell = get_ipython()  # type: ignore[no-untyped-call]
+    shell = get_ipython()
     if shell is not None:
         _load(shell)
 

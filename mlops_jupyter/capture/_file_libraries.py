@@ -182,7 +182,15 @@ def _command(_args: tuple[Any, ...], _options: dict[str, Any]) -> None:
 
 
 def _pyarrow_dataset(module: ModuleType, undo: list[Callable[[], None]]) -> None:
-    _function(module, "dataset", _argument(0, "source", reason="read by pyarrow"), undo)
+    def note(args: tuple[Any, ...], _options: dict[str, Any]) -> None:
+        kind = str(getattr(args[0], "type_name", ""))
+        selected = getattr(args[1], "base_dir", args[1])
+        for place in [selected] if isinstance(selected, str) else list(selected)[:_MAX_FILES]:
+            for found in _places(place) if kind in {"local", "subtree"} else [f"{kind}://{place}"]:
+                emit("mlops.read", found, "read by pyarrow")
+
+    # Not ``dataset`` itself: it has looked for the files by then, and most errors are that there are none.
+    _class(module, "FileSystemDatasetFactory", note, undo)
     # The names of the files are the library's: what changed in the working tree tells.
     _function(module, "write_dataset", _command, undo)
 

@@ -47,6 +47,13 @@ def is_data(value: Any) -> bool:
     return module.startswith(("scipy.sparse", "polars.", "pyarrow.")) and hasattr(value, "shape")
 
 
+def contiguous(value: Any, limit: int) -> Any:
+    """A copy of an array that is a view with gaps, where it has at most ``limit`` bytes; else the value itself."""
+    if is_array(value) and not value.flags.forc and not value.dtype.hasobject and value.nbytes <= limit:
+        return value.copy()
+    return value
+
+
 def shape_of(value: Any) -> tuple[int, ...]:
     """Rows and columns; one number for one dimension."""
     if type(value) in (list, tuple):
@@ -109,7 +116,8 @@ def _mlflow_type(dtype: str) -> str | None:
 
 
 def input_example(features: Any) -> bytes | None:
-    """The first rows as JSON in the shape of MLflow's scoring protocol; None where they hold more than plain values."""
+    """The first rows as JSON in the shape of MLflow's scoring protocol; None where they hold more than
+    plain values."""
     document: dict[str, Any]
     if is_frame(features) and 0 < len(features.columns) <= _COLUMNS_LIMIT:
         split = features.head(_EXAMPLE_ROWS).to_dict(orient="split")
@@ -131,4 +139,4 @@ def input_example(features: Any) -> bytes | None:
 def _plain(cell: Any) -> bool:
     if type(cell) is float:
         return math.isfinite(cell)
-    return type(cell) is str and len(cell) <= 1000 or type(cell) in (int, bool)
+    return (type(cell) is str and len(cell) <= 1000) or type(cell) in (int, bool)

@@ -1,8 +1,8 @@
 """What the probes of one run see: estimators that are fitted, data they see, scores, and their names.
 
 Metrics of scoring calls are named as MLflow's autologging names them: ``LogisticRegression_score_X_test``,
-``accuracy_score_X_test``, and ``accuracy_score-2_X_test`` for the second call in the run. One call in the text that
-runs many times (a loop) is one metric with a value a step.
+``accuracy_score_X_test``, and ``accuracy_score-2_X_test`` for the second call in the run. One call in the
+text that runs many times (a loop) is one metric with a value a step.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlops_jupyter.entities import DatasetVersion, Metric, ParamSource
+from mlops_jupyter.entities import DatasetVersion, Digest, Metric, ParamSource
 
 from . import datasets
 from .findings import Found, scalar
@@ -67,7 +67,7 @@ class Sightings:
     """Metric name -> how many calls in the text gave it."""
     steps: dict[str, int] = field(default_factory=dict)
     fingerprint_seconds: float = 0.0
-    digests: dict[int, str] = field(default_factory=dict)
+    digests: dict[int, Digest] = field(default_factory=dict)
 
 
 class Watcher:
@@ -80,6 +80,15 @@ class Watcher:
         self.sightings: Sightings | None = None
         self.source = ""
         """What data sets name as their source while nothing better is known: ``cell:EXECUTION_ID``."""
+
+    def begin(self) -> None:
+        """A cell of a run is about to run."""
+        self.sightings = Sightings()
+
+    def end(self) -> Sightings:
+        """The cell is over; what was seen in it."""
+        sightings, self.sightings = self.sightings, None
+        return sightings or Sightings()
 
     def receive(self, seen: Seen) -> None:
         """One recognised call ended. Never raises."""
@@ -154,12 +163,12 @@ class Watcher:
             sightings.datasets.setdefault((label, digest, context), found)
         return name
 
-    def _digest(self, sightings: Sightings, value: Any) -> Any:
+    def _digest(self, sightings: Sightings, value: Any) -> Digest | None:
         known = sightings.digests.get(id(value))
         if known is not None and sightings.fingerprint_seconds > _FINGERPRINT_TOTAL:
             return known
         began = time.perf_counter()
-        found = fingerprint(value, budget_bytes=_FINGERPRINT_BYTES)
+        found = fingerprint(datasets.contiguous(value, _FINGERPRINT_BYTES), budget_bytes=_FINGERPRINT_BYTES)
         sightings.fingerprint_seconds += time.perf_counter() - began
         if found is None:
             return None
@@ -212,7 +221,8 @@ def _has(kind: type, name: str) -> bool:
 
 
 def is_estimator(value: Any) -> bool:
-    """Whether ``value`` keeps scikit-learn's conventions: an instance whose class has ``fit`` and ``get_params``."""
+    """Whether ``value`` keeps scikit-learn's conventions: an instance whose class has ``fit`` and
+    ``get_params``."""
     kind = type(value)
     return kind is not type and _has(kind, "fit") and _has(kind, "get_params")
 
@@ -236,7 +246,10 @@ def looks_fitted(value: Any) -> bool:
 def hyper_parameters(estimator: Any) -> list[Found]:
     """What ``get_params(deep=True)`` says, as MLflow's autologging records it."""
     class_name = type(estimator).__name__
-    params = estimator.get_params(deep=True)
+    try:
+        params = estimator.get_params(deep=True)
+    except Exception:  # noqa: BLE001 - a class of the user's; then it has none that could be told
+        return []
     if not isinstance(params, dict):
         return []
     return [
@@ -247,7 +260,8 @@ def hyper_parameters(estimator: Any) -> list[Found]:
 
 
 def _search_results(sightings: Sightings, estimator: Any) -> list[Found]:
-    """The outcome of a search (``GridSearchCV``): ``best_…`` parameters and ``best_cv_score``, as MLflow names them."""
+    """The outcome of a search (``GridSearchCV``): ``best_…`` parameters and ``best_cv_score``, as MLflow
+    names them."""
     state = attributes(estimator)
     best, score = state.get("best_params_"), scalar(state.get("best_score_"))
     if score is not None:

@@ -1,4 +1,5 @@
-"""Failures of capture itself: recorded for ``mlops doctor``, warned of once, never raised into the user's cell."""
+"""Failures of capture itself: recorded for ``mlops doctor``, warned of once, never raised into the user's
+cell."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ class Faults:
             return
         self._warned = True
         line = " ".join(message.split())[:400]
-        print(f"mlops-jupyter: {line} Your code is not affected. More: mlops doctor", file=sys.stderr)  # noqa: T201
+        text = f"mlops-jupyter: {line} Your code is not affected. More: mlops doctor"
+        print(text, file=sys.stderr)  # noqa: T201 - the one warning
 
     @property
     def pending(self) -> bool:
@@ -51,7 +53,8 @@ class Faults:
         return bool(self._rows)
 
     def flush(self, store: Connection) -> None:
-        """Write what was collected. Raises what the store raises; the rows are then kept for the next time."""
+        """Write what was collected. Raises what the store raises; the rows are then kept for the next
+        time."""
         if self._rows:
             rows = list(self._rows)
             store.executemany(

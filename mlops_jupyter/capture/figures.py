@@ -21,7 +21,7 @@ class FigureCollector:
     def start(self, shell: Any) -> None:
         """Listen to what ``shell`` displays, where it is a kernel's shell."""
         self.images = []
-        publisher = getattr(shell, "display_pub", None)
+        publisher: Any = getattr(shell, "display_pub", None)
         if hasattr(publisher, "register_hook") and hasattr(publisher, "unregister_hook"):
             publisher.register_hook(self._receive)
             self._publisher = publisher

@@ -1,7 +1,7 @@
 """What of a cell is a parameter and what is a metric. Pure functions over the analysis of cells and values.
 
-Nothing is evaluated that the cell did not evaluate: values come from literals in the text, from the namespace and from
-calls that ran.
+Nothing is evaluated that the cell did not evaluate: values come from literals in the text, from the
+namespace and from calls that ran.
 """
 
 from __future__ import annotations
@@ -19,11 +19,75 @@ VALUE_LIMIT = 500
 """Characters of a literal; a longer one is data or text rather than a parameter."""
 
 _SHOWING = frozenset(
-    """annotate axhline axvline bar barh boxplot colorbar contour contourf describe display errorbar figure fill_between
-    format grid head heatmap hist imshow info join legend lineplot log log_artifact log_figure log_metric log_metrics
-    log_param log_params plot pie print savefig scatter scatterplot set set_title set_xlabel set_xlim set_xticks
-    set_ylabel set_ylim set_yticks show subplots subplots_adjust suptitle tail text tick_params tight_layout title
-    to_csv to_excel to_json to_markdown to_parquet to_string warn xlabel xlim xticks ylabel ylim yticks""".split()
+    [
+        "annotate",
+        "axhline",
+        "axvline",
+        "bar",
+        "barh",
+        "boxplot",
+        "colorbar",
+        "contour",
+        "contourf",
+        "describe",
+        "display",
+        "errorbar",
+        "figure",
+        "fill_between",
+        "format",
+        "grid",
+        "head",
+        "heatmap",
+        "hist",
+        "imshow",
+        "info",
+        "join",
+        "legend",
+        "lineplot",
+        "log",
+        "log_artifact",
+        "log_figure",
+        "log_metric",
+        "log_metrics",
+        "log_param",
+        "log_params",
+        "plot",
+        "pie",
+        "print",
+        "savefig",
+        "scatter",
+        "scatterplot",
+        "set",
+        "set_title",
+        "set_xlabel",
+        "set_xlim",
+        "set_xticks",
+        "set_ylabel",
+        "set_ylim",
+        "set_yticks",
+        "show",
+        "subplots",
+        "subplots_adjust",
+        "suptitle",
+        "tail",
+        "text",
+        "tick_params",
+        "tight_layout",
+        "title",
+        "to_csv",
+        "to_excel",
+        "to_json",
+        "to_markdown",
+        "to_parquet",
+        "to_string",
+        "warn",
+        "xlabel",
+        "xlim",
+        "xticks",
+        "ylabel",
+        "ylim",
+        "yticks",
+    ]
 )
 _SHOWING_ROOTS = frozenset(
     {"ax", "axes", "fig", "logging", "logger", "mlflow", "mlops", "plt", "px", "go", "sns", "warnings"}
@@ -41,28 +105,23 @@ class Found:
     """Callee, class or variable that the key belongs to; put before it where the key alone is taken."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One execution in the backward slice of a tracked cell."""
+def literal_params(steps: Sequence[tuple[CellAnalysis, frozenset[str] | None]]) -> list[Found]:
+    """Literals of the slice: top-level names first, then keyword and dict literals of calls.
 
-    analysis: CellAnalysis
-    names: frozenset[str] | None
-    """Names that the slice needs of it; None: the tracked cell itself, all of them."""
-
-
-def literal_params(steps: Sequence[Step]) -> list[Found]:
-    """Literals of the slice: top-level names first, then keyword and dict literals of calls. Nearest step first."""
+    ``steps``: the executions of the backward slice, nearest first, with the names that the slice needs of
+    each; None for the tracked cell itself, of which all names count.
+    """
     found: list[Found] = []
-    for step in steps:
-        changed = {touch.name for touch in step.analysis.touches if touch.kind is TouchKind.AUGMENTED}
-        for name, value in step.analysis.literals.items():
-            if name.startswith("_") or name in changed or (step.names is not None and name not in step.names):
+    for analysis, names in steps:
+        changed = {touch.name for touch in analysis.touches if touch.kind is TouchKind.AUGMENTED}
+        for name, value in analysis.literals.items():
+            if name.startswith("_") or name in changed or (names is not None and name not in names):
                 continue
-            if value is None or name in step.analysis.loop_targets:
+            if value is None or name in analysis.loop_targets:
                 continue
             found += _of_literal(name, value)
-    for step in steps:
-        for literal in step.analysis.keyword_literals:
+    for analysis, _ in steps:
+        for literal in analysis.keyword_literals:
             if not _shows(literal.callee):
                 callee = literal.callee.rpartition(".")[2]
                 found += _of_literal(literal.keyword, literal.value, prefix=callee)
@@ -85,7 +144,8 @@ def _shows(callee: str) -> bool:
 
 
 def settle_params(found: Iterable[Found]) -> list[Param]:
-    """One parameter for each key. An earlier one keeps its plain key; another value under it gets its prefix."""
+    """One parameter for each key. An earlier one keeps its plain key; another value under it gets its
+    prefix."""
     settled: dict[str, Param] = {}
     for item in found:
         text = param_text(item.value)
@@ -104,7 +164,8 @@ def settle_params(found: Iterable[Found]) -> list[Param]:
 
 
 def param_text(value: Any) -> str | None:
-    """Text of a parameter as MLflow would show it; the class where the value is no plain one. None: too long."""
+    """Text of a parameter as MLflow would show it; the class where the value is no plain one. None: too
+    long."""
     if isinstance(value, str):
         text = value
     elif _is_plain(value) or isinstance(value, list | tuple | dict | set | frozenset):
@@ -116,7 +177,16 @@ def param_text(value: Any) -> str | None:
         text = type(value).__name__ if number is None else repr(number)
         if isinstance(number, float) and _is_numpy_integer(value):
             text = str(int(number))
-    return text if len(text) <= VALUE_LIMIT else None
+    return storable(text) if len(text) <= VALUE_LIMIT else None
+
+
+def storable(text: str) -> str:
+    """The text without lone surrogates, which no database and no message takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text
 
 
 def _repr(value: Any, depth: int) -> str:
@@ -149,8 +219,8 @@ def found_metrics(
 ) -> dict[str, float]:
     """Numbers that a cell assigned to names or displayed.
 
-    ``assigned``: the names it bound, with their values; ``shown``: the value that the notebook displays, or None;
-    ``scored``: results of scoring calls, which have names of their own and count once.
+    ``assigned``: the names it bound, with their values; ``shown``: the value that the notebook displays, or
+    None; ``scored``: results of scoring calls, which have names of their own and count once.
     """
     kinds = {assignment.name: assignment.kind for assignment in analysis.assignments}
     metrics: dict[str, float] = {}
@@ -196,7 +266,8 @@ def _counts(text: str) -> bool:
 
 
 def scalar(value: Any) -> float | None:
-    """The number that ``value`` is: int, float, numpy scalar, 0-d array or tensor. None for all else, bool included."""
+    """The number that ``value`` is: int, float, numpy scalar, 0-d array or tensor. None for all else, bool
+    included."""
     kind = type(value)
     if kind is float:
         return float(value)

@@ -38,7 +38,8 @@ _GIT_PATIENCE = 0.002
 def gather_record(
     session: CaptureSession, run: OpenRun, finished: Finished, sightings: Sightings, images: list[bytes]
 ) -> RunRecord:
-    """Everything that one cell adds to ``run``. A part that fails is a fault; the others are still recorded."""
+    """Everything that one cell adds to ``run``. A part that fails is a fault; the others are still
+    recorded."""
     from .track import outcome_status
 
     record = RunRecord(

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from mlops_jupyter.analysis import CellAnalysis
 from mlops_jupyter.entities import EntityKind, EntityVersion, ExecutionId, Used, VersionId
 
-from .findings import Step
+if TYPE_CHECKING:
+    from mlops_jupyter.analysis import CellAnalysis
+
+Step = tuple["CellAnalysis", frozenset[str] | None]
+"""One execution in a slice, with the names that the slice needs of it; None: all, it is the tracked cell
+itself."""
 
 _STEPS_LIMIT = 200
 """Executions that a slice for parameters goes back over."""
@@ -76,8 +81,8 @@ class History:
                 queue.extend(self._executions[maker].used)
             if version.kind is EntityKind.VARIABLE:
                 needed[maker].add(version.name)
-        steps = [Step(self._executions[maker].analysis, frozenset(names)) for maker, names in needed.items()]
-        return [Step(own.analysis, None), *steps]
+        steps: list[Step] = [(self._executions[m].analysis, frozenset(names)) for m, names in needed.items()]
+        return [(own.analysis, None), *steps]
 
     def origin_file(self, execution_id: ExecutionId) -> str | None:
         """The one file that the execution and its slice read, or None where there is none or several."""

@@ -9,7 +9,6 @@ import ast
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from . import valueprobes
 from .options import remove_track_line
 from .track_magic import cell_magic, line_magic
 
@@ -18,7 +17,8 @@ if TYPE_CHECKING:
 
 
 class _AstTransformer:
-    """A function over the tree of a cell in the shape that IPython wants; on a fault the cell runs as it was."""
+    """A function over the tree of a cell in the shape that IPython wants; on a fault the cell runs as it
+    was."""
 
     def __init__(self, session: CaptureSession, transform: Callable[[ast.AST], ast.AST]) -> None:
         self._session = session
@@ -51,8 +51,8 @@ class Hooks:
         shell.events.register("post_run_cell", self._after)
         shell.input_transformers_cleanup.append(_remove_track_line)
         self._transformers = [
-            _AstTransformer(session, session.observer.transform_ast),
-            _AstTransformer(session, valueprobes.transform),
+            _AstTransformer(session, lambda tree: session.observer.transform_ast(tree)),
+            _AstTransformer(session, _probe_values),
         ]
         shell.ast_transformers.extend(self._transformers)
         self._magic("line", "track", line_magic(session))
@@ -95,6 +95,12 @@ class Hooks:
             self._session.faults.report("ending the cell", error)
 
 
+def _probe_values(tree: ast.AST) -> ast.AST:
+    from . import valueprobes
+
+    return valueprobes.transform(tree)
+
+
 def _remove_track_line(lines: list[str]) -> list[str]:
     from IPython.core.error import UsageError
 
@@ -106,6 +112,6 @@ def _remove_track_line(lines: list[str]) -> list[str]:
         raise UsageError(str(error)) from None
 
 
-# The terminal must go on to wait for the body of a cell that begins with %%track: IPython then skips this transformer
-# when it asks whether the input is complete.
+# The terminal must go on to wait for the body of a cell that begins with %%track: IPython then skips this
+# transformer when it asks whether the input is complete.
 _remove_track_line.has_side_effects = True  # type: ignore[attr-defined]

@@ -1,8 +1,9 @@
-"""MLflow's logging calls under MLflow's names, written to the local store: microseconds, no server, no mlflow.
+"""MLflow's logging calls under MLflow's names, written to the local store: microseconds, no server, no
+mlflow.
 
 Where a call lands: in the run of the cell (``%%track``, ``%track on``), in the headless run that executes the
-notebook, in the run that ``MLOPS_RUN_UID`` names (a worker), else in a run of its own for this cell or process. Each
-call is committed when it returns: a kernel that is killed right after it has lost nothing.
+notebook, in the run that ``MLOPS_RUN_UID`` names (a worker), else in a run of its own for this cell or
+process. Each call is committed when it returns: a kernel that is killed right after it has lost nothing.
 """
 
 from __future__ import annotations
@@ -150,7 +151,8 @@ def log_figure(figure: Any, artifact_file: str) -> None:
     Parameters
     ----------
     figure : a matplotlib or plotly figure
-    artifact_file : path among the run's artifacts; its ending says the format: ``.png``, ``.svg``, ``.pdf`` … for
+    artifact_file : path among the run's artifacts; its ending says the format: ``.png``, ``.svg``, ``.pdf``
+    … for
         matplotlib, ``.html`` or ``.json`` for plotly
 
     Raises
@@ -194,7 +196,8 @@ def log_predictions(
     ----------
     predictions : one a row: list, array or series
     labels, ids : as long as ``predictions``
-    artifact_file : path of the table, which is written as CSV with the columns ``id``, ``prediction``, ``label``
+    artifact_file : path of the table, which is written as CSV with the columns ``id``, ``prediction``,
+    ``label``
 
     Raises
     ------
@@ -226,7 +229,8 @@ def log_predictions(
 
 
 def active_run() -> ActiveRun | None:
-    """The run that ``log_*`` would write to, or None where it would start one. ``.info`` and ``.data`` as in MLflow."""
+    """The run that ``log_*`` would write to, or None where it would start one. ``.info`` and ``.data`` as
+    in MLflow."""
     at = target_or_none()
     return None if at is None else ActiveRun(at)
 

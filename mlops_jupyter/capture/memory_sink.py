@@ -7,7 +7,8 @@ from mlops_jupyter.store.migrations import migrate
 
 
 def open_memory_store() -> SQLiteConnection:
-    """A store with the same tables in memory, so that everything which reads back what it wrote keeps working."""
+    """A store with the same tables in memory, so that everything which reads back what it wrote keeps
+    working."""
     connection = SQLiteConnection(":memory:")
     migrate(connection)
     return connection

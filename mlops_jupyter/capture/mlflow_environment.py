@@ -1,4 +1,5 @@
-"""Environment variables that make the user's own ``mlflow`` calls land in the same place and in the same run."""
+"""Environment variables that make the user's own ``mlflow`` calls land in the same place and in the same
+run."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ class MlflowEnvironment:
         self._set: str | None = None
 
     def enter(self, run_uid: RunUid) -> None:
-        """Runs that the user's mlflow starts from here on carry our id as a tag; delivery takes them over by it."""
+        """Runs that the user's mlflow starts from here on carry our id as a tag; delivery takes them over
+        by it."""
         self._before = os.environ.get(_CONTEXT)
         tags: dict[str, object] = {}
         if self._before:

@@ -1,10 +1,12 @@
-"""Fitted estimators become bytes in the exchange at the end of the cell; MLflow's package is made elsewhere."""
+"""Fitted estimators become bytes in the exchange at the end of the cell; MLflow's package is made
+elsewhere."""
 
 from __future__ import annotations
 
 import io
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -41,36 +43,37 @@ def spool_model(
 ) -> ModelRecord | None:
     """Serialise one estimator into the exchange; None where it is gone already.
 
-    A model that cannot be pickled, or is larger than ``size_limit`` bytes, is recorded with the reason in ``error``.
+    A model that cannot be pickled, or is larger than ``size_limit`` bytes, is recorded with the reason in
+    ``error``.
     """
     estimator = fitted.reference()
     if estimator is None:
         return None
     requirements = tuple(_requirements(estimator, distributions))
     flavor = "sklearn" if _is_sklearn(estimator) else "pyfunc"
-    record = {
-        "model_uid": uuid4().hex,
-        "name": name or fitted.class_name,
-        "class_name": fitted.qualified_name,
-        "flavor": flavor,
-        "requirements": requirements,
-        "signature": fitted.signature,
-    }
+    record = ModelRecord(
+        model_uid=uuid4().hex,
+        name=name or fitted.class_name,
+        class_name=fitted.qualified_name,
+        flavor=flavor,
+        requirements=requirements,
+        signature=fitted.signature,
+        digest=None,
+        size=0,
+    )
     try:
         content = pickle_model(estimator, size_limit)
     except _TooLargeError:
-        return ModelRecord(
-            **record, digest=None, size=0, error=f"larger than model_size_limit ({size_limit} bytes)"
-        )
+        return replace(record, error=f"larger than model_size_limit ({size_limit} bytes)")
     except Exception as error:  # noqa: BLE001 - pickling runs the code of any class
-        return ModelRecord(**record, digest=None, size=0, error=_why(error))
+        return replace(record, error=_why(error))
     example = exchange.put_bytes(fitted.example) if fitted.example is not None else None
-    return ModelRecord(**record, digest=exchange.put_bytes(content), size=len(content), input_example=example)
+    return replace(record, digest=exchange.put_bytes(content), size=len(content), input_example=example)
 
 
 def pickle_model(estimator: Any, size_limit: int) -> bytes:
     """The estimator as cloudpickle writes it; classes of the notebook travel by value."""
-    import cloudpickle
+    import cloudpickle  # type: ignore[import-untyped]
 
     target = _Bounded(size_limit)
     cloudpickle.Pickler(target, protocol=5).dump(estimator)
@@ -90,7 +93,8 @@ def _is_sklearn(estimator: Any) -> bool:
 
 
 def _requirements(estimator: Any, distributions: Mapping[str, str]) -> Iterable[str]:
-    """Pinned distributions of the classes that the estimator consists of, and of what unpickling them needs."""
+    """Pinned distributions of the classes that the estimator consists of, and of what unpickling them
+    needs."""
     wanted = [*_ALWAYS]
     seen: set[int] = set()
     queue = [estimator]

@@ -12,8 +12,8 @@ from typing import Any
 def notebook_path(root: Path, environ: Mapping[str, str], namespace: Mapping[str, Any]) -> str | None:
     """Workspace-relative path of the notebook, ``/``-separated, or None where nothing tells it.
 
-    ``MLOPS_NOTEBOOK`` (already relative to ``root``), VS Code's variable, Jupyter Server's ``JPY_SESSION_NAME``. A
-    notebook outside of the workspace keeps its absolute path.
+    ``MLOPS_NOTEBOOK`` (already relative to ``root``), VS Code's variable, Jupyter Server's
+    ``JPY_SESSION_NAME``. A notebook outside of the workspace keeps its absolute path.
     """
     given = environ.get("MLOPS_NOTEBOOK")
     if given:
@@ -26,8 +26,8 @@ def notebook_path(root: Path, environ: Mapping[str, str], namespace: Mapping[str
         path = Path(jupyter)
         if path.is_absolute():
             return _relative(path, root)
-        # Some servers give the path below their own root folder, which the kernel does not know: take the ancestor
-        # of the current folder (where Jupyter starts the kernel) under which the file is there.
+        # Some servers give the path below their own root folder, which the kernel does not know: take the
+        # ancestor of the current folder (where Jupyter starts the kernel) under which the file is there.
         for folder in (Path.cwd(), *Path.cwd().parents):
             if (folder / path).is_file():
                 return _relative(folder / path, root)

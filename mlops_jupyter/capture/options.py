@@ -110,7 +110,8 @@ def _seed(value: str) -> int:
 def find_track_line(lines: list[str]) -> tuple[int, str] | None:
     """Index of the line of ``%%track`` in a cell and the words after it, or None.
 
-    It is the first line that is not blank, or stands among leading ``%%time``, ``%%timeit``, ``%%capture`` or ``%%prun``.
+    It is the first line that is not blank, or stands among leading ``%%time``, ``%%timeit``, ``%%capture``
+    or ``%%prun``.
     """
     for index, line in enumerate(lines):
         text = line.strip()
@@ -127,8 +128,8 @@ def find_track_line(lines: list[str]) -> tuple[int, str] | None:
 def remove_track_line(lines: list[str]) -> list[str]:
     """The cell without its ``%%track`` line.
 
-    The line becomes an empty one, so that line numbers in tracebacks stay those that the user sees; where another
-    cell magic follows it goes altogether, because IPython looks for that one in the first line.
+    The line becomes an empty one, so that line numbers in tracebacks stay those that the user sees; where
+    another cell magic follows it goes altogether, because IPython looks for that one in the first line.
 
     Raises:
         UsageError: the options are wrong.

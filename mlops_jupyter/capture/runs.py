@@ -1,4 +1,5 @@
-"""The records of a run as one value, written in one transaction, and the line that the notebook shows of it."""
+"""The records of a run as one value, written in one transaction, and the line that the notebook shows of
+it."""
 
 from __future__ import annotations
 
@@ -19,8 +20,6 @@ from mlops_jupyter.entities import (
 )
 from mlops_jupyter.store import SQLiteConnection
 from mlops_jupyter.store import runs as store_runs
-
-from .findings import metric_text
 
 MIME_TYPE = "application/vnd.mlops.status.v1+json"
 
@@ -57,6 +56,10 @@ class RunRecord:
             store_runs.add_dataset(store, self.run_uid, dataset)
         for model in self.models:
             store_runs.add_model(store, self.run_uid, model)
+        self.write_end(store)
+
+    def write_end(self, store: SQLiteConnection) -> None:
+        """Say how the run ended, where it did."""
         if self.ended_at is not None:
             store_runs.end_run(store, self.run_uid, self.status, at=self.ended_at)
 
@@ -68,7 +71,8 @@ class RunRecord:
 
 
 def status_bundle(record: RunRecord) -> dict[str, Any]:
-    """The line as text and HTML, and the document that the notebook's own renderer draws. Everything is escaped."""
+    """The line as text and HTML, and the document that the notebook's own renderer draws. Everything is
+    escaped."""
     latest = {metric.key: metric.value for metric in record.metrics}
     text = status_line(record, latest)
     document = {
@@ -91,6 +95,8 @@ def status_bundle(record: RunRecord) -> dict[str, Any]:
 
 def status_line(record: RunRecord, metrics: Mapping[str, float]) -> str:
     """``run a1b2c3d4 · LogisticRegression · accuracy 0.97 · 4 parameters``"""
+    from .findings import metric_text  # here, because it loads the analysis
+
     parts = [f"run {record.run_uid[:8]}"]
     if record.status is not RunStatus.FINISHED:
         parts.append(record.status.lower())

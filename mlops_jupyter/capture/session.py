@@ -1,7 +1,8 @@
 """One kernel's capture: hooks around cells, and one transaction a cell.
 
-Responsibilities: attach to and detach from a shell, know which cell is open (a nested ``run_cell`` is part of it),
-build its ``CellExecution``, hand it to the store together with what was observed. What a run records is in ``track``.
+Responsibilities: attach to and detach from a shell, know which cell is open (a nested ``run_cell`` is part
+of it), build its ``CellExecution``, hand it to the store together with what was observed. What a run
+records is in ``track``.
 """
 
 from __future__ import annotations
@@ -13,11 +14,10 @@ import platform
 import socket
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from mlops_jupyter.analysis import CellAnalysis, analyze
-from mlops_jupyter.analysis.secrets import redact
 from mlops_jupyter.config import Settings, load_settings
 from mlops_jupyter.entities import (
     CellExecution,
@@ -40,10 +40,14 @@ from .faults import Faults
 from .files import FileTracker, to_lineage
 from .hooks import Hooks
 from .notebook_path import actor, notebook_path
-from .observer import Observer
 from .options import find_track_line
 from .sink import Sink
 from .track import Tracker
+
+if TYPE_CHECKING:
+    from mlops_jupyter.analysis import CellAnalysis
+
+    from .observer import Observer
 
 
 @dataclass(slots=True)
@@ -91,7 +95,6 @@ class CaptureSession:
         self.sink = Sink(self.settings, self.faults)
         self.cell: OpenCell | None = None
         self.position = 0
-        self.observer = Observer(self.session_id)
         self.files = FileTracker(
             self.settings.root,
             self.session_id,
@@ -109,6 +112,13 @@ class CaptureSession:
     def store(self) -> SQLiteConnection:
         """The store of this session; in memory where the workspace cannot be written."""
         return self.sink.store
+
+    @cached_property
+    def observer(self) -> Observer:
+        """What sees reads and writes of the namespace. Made for the first cell: loading must be quick."""
+        from .observer import Observer
+
+        return Observer(self.session_id)
 
     def _settings(self) -> Settings:
         try:
@@ -178,7 +188,8 @@ class CaptureSession:
         finally:
             self._lock.release()
 
-    # -- cells ------------------------------------------------------------------------------------------------------
+    # -- cells
+    # ------------------------------------------------------------------------------------------------------
 
     def before_cell(self, info: Any) -> None:
         """IPython is about to run a cell."""
@@ -231,6 +242,8 @@ class CaptureSession:
         self._record(cell, finished)
 
     def _observe(self, cell: OpenCell, result: Any, duration: float) -> Finished:
+        from mlops_jupyter.analysis import analyze, redact
+
         status, error = _outcome(result)
         text = redact(cell.info.raw_cell)
         execution = CellExecution(
@@ -253,7 +266,7 @@ class CaptureSession:
         uses: list[Used] = []
         try:
             observed = self.observer.after(
-                self.shell.user_ns, execution_id=cell.execution_id, error=status is not ExecutionStatus.OK
+                self.shell.user_ns, execution_id=cell.execution_id, error=_raised(result)
             )
             versions += observed.versions
             uses += observed.uses
@@ -285,7 +298,16 @@ class CaptureSession:
             if record is not None:
                 record.write(store)
 
-        self.sink.write(write)
+        def write_least(store: SQLiteConnection) -> None:
+            records.append_execution(store, finished.execution)
+            if record is not None:
+                record.write_end(store)
+
+        try:
+            self.sink.write(write)
+        except Exception as fault:  # noqa: BLE001 - as above; a value that the store refuses must not cost the rest
+            self.faults.report("writing the record", fault)
+            self.sink.write(write_least)
         if record is not None:
             record.show(self.shell)
         self._deliver()
@@ -307,7 +329,7 @@ class CaptureSession:
             from mlops_jupyter.store.delivery_process import ensure_delivery
 
             ensure_delivery(self.settings)
-        except Exception as error:  # noqa: BLE001 - what is not delivered now is delivered by the next process
+        except Exception as error:  # noqa: BLE001 - the next process delivers what is left
             self.faults.report("starting the delivery", error)
 
 
@@ -318,10 +340,18 @@ def _origin() -> Origin:
         return Origin.INTERACTIVE
 
 
+def _raised(result: Any) -> BaseException | None:
+    """What the cell raised, before or while it ran."""
+    if result is None:
+        return KeyboardInterrupt()
+    error: BaseException | None = result.error_before_exec or result.error_in_exec
+    return error
+
+
 def _outcome(result: Any) -> tuple[ExecutionStatus, str | None]:
     if result is None:
         return ExecutionStatus.INTERRUPTED, "cancelled"
-    error = result.error_before_exec or result.error_in_exec
+    error = _raised(result)
     if error is None:
         return ExecutionStatus.OK, None
     if isinstance(error, KeyboardInterrupt):
@@ -330,6 +360,8 @@ def _outcome(result: Any) -> tuple[ExecutionStatus, str | None]:
         text = " ".join(str(error).split())
     except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
         text = "(its text cannot be shown)"
+    from mlops_jupyter.analysis import redact
+
     return ExecutionStatus.ERROR, redact(f"{type(error).__name__}: {text}"[:500])
 
 

@@ -18,15 +18,16 @@ from .memory_sink import open_memory_store
 Write = Callable[[SQLiteConnection], None]
 
 _BUSY_MILLISECONDS = 250
-"""How long a cell may wait for another writer; beyond it the record is kept and written after the next cell."""
+"""How long a cell may wait for another writer; beyond it the record is kept and written after the next
+cell."""
 _PENDING_LIMIT = 100_000
 
 
 class Sink:
     """Writes to the workspace's store, or to memory where that cannot be had.
 
-    ``write`` runs a function over the store in one transaction. Where the store is busy or the disk is full it keeps
-    the function, in order, and tries again at the next write.
+    ``write`` runs a function over the store in one transaction. Where the store is busy or the disk is full
+    it keeps the function, in order, and tries again at the next write.
     """
 
     def __init__(self, settings: Settings, faults: Faults) -> None:
@@ -85,7 +86,8 @@ class Sink:
         return True
 
     def append_metric(self, run_uid: RunUid, key: str, value: float, step: int, timestamp: int) -> None:
-        """Write one metric value, committed when it returns; as ``write``, without what a general write costs."""
+        """Write one metric value, committed when it returns; as ``write``, without what a general write
+        costs."""
         metric = Metric(key=key, value=value, step=step, timestamp=timestamp)
         self.write(lambda store: store_runs.log_metrics(store, run_uid, [metric]))
 
@@ -96,7 +98,8 @@ class Sink:
         self._pending.append(function)
 
     def flush(self, *, timeout: float | None = None) -> bool:
-        """Write what waits; whether nothing waits any more. ``timeout``: seconds to wait for another writer."""
+        """Write what waits; whether nothing waits any more. ``timeout``: seconds to wait for another
+        writer."""
         if timeout is not None:
             self.store.execute(f"PRAGMA busy_timeout={int(timeout * 1000)}")
         try:

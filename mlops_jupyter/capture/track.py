@@ -1,16 +1,19 @@
 """Runs of a session: ``%%track`` around a cell, ``%track on`` over several, and those that ``log_*`` start.
 
-Responsibilities: start a run before its cell, keep MLflow's own calls of the user's in the same run, and gather at the
-end what the cell adds to it. The store sees a run at its start (RUNNING) and everything else in one transaction.
+Responsibilities: start a run before its cell, keep MLflow's own calls of the user's in the same run, and
+gather at the end what the cell adds to it. The store sees a run at its start (RUNNING) and everything else
+in one transaction.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import random
 import sys
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
@@ -23,9 +26,7 @@ from mlops_jupyter.store import runs as store_runs
 
 from . import valueprobes
 from .environment import read_environment
-from .estimators import Sightings, Watcher
 from .figures import FigureCollector
-from .gathering import gather_record
 from .git import GitWatch
 from .history import History
 from .mlflow_environment import MlflowEnvironment
@@ -33,6 +34,7 @@ from .options import TrackOptions, parse_options
 from .runs import RunRecord
 
 if TYPE_CHECKING:
+    from .estimators import Watcher
     from .session import CaptureSession, Finished, OpenCell
 
 Kind = Literal["cell", "steps", "implicit", "parent"]
@@ -60,7 +62,6 @@ class Tracker:
     def __init__(self, session: CaptureSession) -> None:
         self._session = session
         self.history = History()
-        self.watcher = Watcher(session.faults.report)
         self.figures = FigureCollector(session.faults.report)
         self.exchange: Exchange = open_exchange(session.settings)
         self.environment = MlflowEnvironment(session.settings)
@@ -68,7 +69,14 @@ class Tracker:
         self._steps: OpenRun | None = None
         self._step_run: OpenRun | None = None
         self._parent = self._headless_parent()
-        valueprobes.listen(self.watcher.receive)
+        valueprobes.listen(lambda seen: self.watcher.receive(seen))
+
+    @cached_property
+    def watcher(self) -> Watcher:
+        """What sees models and scores. Made for the first cell: loading must be quick."""
+        from .estimators import Watcher
+
+        return Watcher(self._session.faults.report)
 
     def _headless_parent(self) -> OpenRun | None:
         uid = self._session.parent_run
@@ -76,7 +84,8 @@ class Tracker:
             return None
         return OpenRun(uid, "", "", "parent", TrackOptions(), time.time())
 
-    # -- which run --------------------------------------------------------------------------------------------------
+    # -- which run
+    # --------------------------------------------------------------------------------------------------
 
     @property
     def steps(self) -> OpenRun | None:
@@ -108,7 +117,8 @@ class Tracker:
             self._cell_run = run
         return run.run_uid
 
-    # -- around a cell ----------------------------------------------------------------------------------------------
+    # -- around a cell
+    # ----------------------------------------------------------------------------------------------
 
     def before(self, cell: OpenCell, track_line: tuple[int, str] | None) -> None:
         """A cell is about to run; ``track_line`` is what ``find_track_line`` says of it."""
@@ -124,7 +134,7 @@ class Tracker:
             else:
                 self._begin_cell(options)
         if self.current() is not None:
-            self.watcher.sightings = Sightings()
+            self.watcher.begin()
             run = self.current()
             if run is not None and run.kind != "parent":
                 self.figures.start(self._session.shell)
@@ -135,7 +145,7 @@ class Tracker:
         self._cell_run = self.start("cell", options, parent=parent.run_uid if parent else None)
         self._cell_run.git = GitWatch(self._session.settings.root)
         if "sklearn" in sys.modules:
-            import cloudpickle  # noqa: F401 - now, so that the end of the cell does not wait for it
+            importlib.import_module("cloudpickle")  # now, so that the end of the cell does not wait for it
         if options.seed is not None:
             seed_everything(options.seed)
 
@@ -143,14 +153,16 @@ class Tracker:
         """A cell has run; what it adds to the open run, or None."""
         self.environment.leave()
         images = self.figures.stop()
-        sightings, self.watcher.sightings = self.watcher.sightings, None
+        sightings = self.watcher.end()
         valueprobes.forget()
         self.history.add(cell.execution_id, finished.analysis, finished.versions, finished.uses)
         run = self._of_cell()
         if run is None:
             return None
         run.cells += 1
-        record = gather_record(self._session, run, finished, sightings or Sightings(), images)
+        from .gathering import gather_record
+
+        record = gather_record(self._session, run, finished, sightings, images)
         if self._cell_run is not None:
             self._cell_run = None
         else:
@@ -162,7 +174,7 @@ class Tracker:
         """End the cell's run after gathering failed: its state is still told."""
         run, self._cell_run = self._cell_run, None
         self.environment.leave()
-        self.watcher.sightings = None
+        self.watcher.end()
         if run is None:
             return None
         return RunRecord(
@@ -173,7 +185,8 @@ class Tracker:
             ended_at=time.time(),
         )
 
-    # -- starting and stopping --------------------------------------------------------------------------------------
+    # -- starting and stopping
+    # --------------------------------------------------------------------------------------
 
     def start(self, kind: Kind, options: TrackOptions, *, parent: RunUid | None) -> OpenRun:
         """Start a run and write that it runs."""
@@ -311,13 +324,46 @@ def _default_name(notebook: str | None, run_uid: RunUid) -> str:
     return f"{stem}-{_words(run_uid)}"
 
 
-_ADJECTIVES = (
-    "amber brisk calm clear deft early fair fleet keen light lucid mild neat quick quiet sharp".split()
-)
-_NOUNS = "birch brook cedar crane dune fern finch heron lark maple otter reed robin tern wren yew".split()
+_ADJECTIVES = [
+    "amber",
+    "brisk",
+    "calm",
+    "clear",
+    "deft",
+    "early",
+    "fair",
+    "fleet",
+    "keen",
+    "light",
+    "lucid",
+    "mild",
+    "neat",
+    "quick",
+    "quiet",
+    "sharp",
+]
+_NOUNS = [
+    "birch",
+    "brook",
+    "cedar",
+    "crane",
+    "dune",
+    "fern",
+    "finch",
+    "heron",
+    "lark",
+    "maple",
+    "otter",
+    "reed",
+    "robin",
+    "tern",
+    "wren",
+    "yew",
+]
 
 
 def _words(run_uid: RunUid) -> str:
-    """Two words and two digits out of the id, so that runs of one notebook can be told apart when spoken of."""
+    """Two words and two digits out of the id, so that runs of one notebook can be told apart when spoken
+    of."""
     number = int(run_uid[:8], 16)
     return f"{_ADJECTIVES[number % 16]}-{_NOUNS[number // 16 % 16]}-{number // 256 % 100:02d}"

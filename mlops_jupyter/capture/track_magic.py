@@ -70,7 +70,8 @@ def cell_magic(session: CaptureSession) -> Callable[[str, str], None]:
     """The function behind ``%%track`` where it is called as a magic; in a cell its line is removed before."""
 
     def track(line: str, cell: str) -> None:
-        """Make this cell a run: parameters, metrics, figures, data, models, environment and git state are recorded.
+        """Make this cell a run: parameters, metrics, figures, data, models, environment and git state are
+        recorded.
 
         %%track [NAME] [-e EXPERIMENT] [-t KEY=VALUE]… [-p NAME]… [-m NAME]… [--seed N]
 

@@ -1,12 +1,14 @@
-"""Values of recognised calls (``fit``, ``predict``, ``score``, scikit-learn's metrics), passed through unchanged.
+"""Values of recognised calls (``fit``, ``predict``, ``score``, scikit-learn's metrics), passed through
+unchanged.
 
-The tree of a cell is rewritten before it is compiled: in ``model.score(X, y)`` the receiver, the first two arguments
-and the result each pass through an expression that gives them back. Every node keeps its position, and the call
-itself stays in the user's own frame, so tracebacks, line numbers and ``sys._getframe`` see no difference. No class of
-another library is touched.
+The tree of a cell is rewritten before it is compiled: in ``model.score(X, y)`` the receiver, the first two
+arguments and the result each pass through an expression that gives them back. Every node keeps its
+position, and the call itself stays in the user's own frame, so tracebacks, line numbers and
+``sys._getframe`` see no difference. No class of another library is touched.
 
-The inserted expression names nothing of ours but a string: it looks in ``sys.modules`` for this module, so that a
-function which travels to a worker process (joblib, multiprocessing, Ray) works there without the package too.
+The inserted expression names nothing of ours but a string: it looks in ``sys.modules`` for this module, so
+that a function which travels to a worker process (joblib, multiprocessing, Ray) works there without the
+package too.
 """
 
 from __future__ import annotations
@@ -26,16 +28,63 @@ FIT = frozenset({"fit", "fit_predict", "fit_transform", "partial_fit"})
 PREDICT = frozenset({"predict", "predict_proba", "predict_log_proba", "decision_function"})
 VALIDATE = frozenset({"cross_val_score", "cross_validate", "cross_val_predict"})
 METRICS = frozenset(
-    """accuracy_score adjusted_mutual_info_score adjusted_rand_score auc average_precision_score balanced_accuracy_score
-    brier_score_loss calinski_harabasz_score cohen_kappa_score completeness_score consensus_score
-    coverage_error d2_absolute_error_score d2_brier_score d2_log_loss_score d2_pinball_score d2_tweedie_score
-    davies_bouldin_score dcg_score explained_variance_score f1_score fbeta_score fowlkes_mallows_score hamming_loss
-    hinge_loss homogeneity_score jaccard_score label_ranking_average_precision_score label_ranking_loss log_loss
-    matthews_corrcoef max_error mean_absolute_error mean_absolute_percentage_error mean_gamma_deviance
-    mean_pinball_loss mean_poisson_deviance mean_squared_error mean_squared_log_error mean_tweedie_deviance
-    median_absolute_error mutual_info_score ndcg_score normalized_mutual_info_score precision_score r2_score
-    rand_score recall_score roc_auc_score root_mean_squared_error root_mean_squared_log_error silhouette_score
-    top_k_accuracy_score v_measure_score zero_one_loss""".split()
+    [
+        "accuracy_score",
+        "adjusted_mutual_info_score",
+        "adjusted_rand_score",
+        "auc",
+        "average_precision_score",
+        "balanced_accuracy_score",
+        "brier_score_loss",
+        "calinski_harabasz_score",
+        "cohen_kappa_score",
+        "completeness_score",
+        "consensus_score",
+        "coverage_error",
+        "d2_absolute_error_score",
+        "d2_brier_score",
+        "d2_log_loss_score",
+        "d2_pinball_score",
+        "d2_tweedie_score",
+        "davies_bouldin_score",
+        "dcg_score",
+        "explained_variance_score",
+        "f1_score",
+        "fbeta_score",
+        "fowlkes_mallows_score",
+        "hamming_loss",
+        "hinge_loss",
+        "homogeneity_score",
+        "jaccard_score",
+        "label_ranking_average_precision_score",
+        "label_ranking_loss",
+        "log_loss",
+        "matthews_corrcoef",
+        "max_error",
+        "mean_absolute_error",
+        "mean_absolute_percentage_error",
+        "mean_gamma_deviance",
+        "mean_pinball_loss",
+        "mean_poisson_deviance",
+        "mean_squared_error",
+        "mean_squared_log_error",
+        "mean_tweedie_deviance",
+        "median_absolute_error",
+        "mutual_info_score",
+        "ndcg_score",
+        "normalized_mutual_info_score",
+        "precision_score",
+        "r2_score",
+        "rand_score",
+        "recall_score",
+        "roc_auc_score",
+        "root_mean_squared_error",
+        "root_mean_squared_log_error",
+        "silhouette_score",
+        "top_k_accuracy_score",
+        "v_measure_score",
+        "zero_one_loss",
+    ]
 )
 """Functions of ``sklearn.metrics`` that give one number."""
 
@@ -45,11 +94,12 @@ UNSEEN = object()
 _MODULE = __name__
 _FIRST_ARGUMENTS = {
     "fit": ("X", "y"),
-    "predict": ("X",),
+    "predict": ("X", ""),
     "score": ("X", "y"),
     "validate": ("X", "y"),
-    "metric": (),
+    "metric": ("y_true", "y_pred"),
 }
+_BOTH: tuple[Literal[0], Literal[1]] = (0, 1)
 _sites: dict[int, Site] = {}
 _numbers = itertools.count(1)
 _pending = threading.local()
@@ -127,7 +177,7 @@ def seen(number: int, role: Role, value: Any) -> Any:
                 open_calls[-1].receiver = value
             else:
                 open_calls[-1].arguments[role] = value
-    except Exception:  # noqa: BLE001, S110 - the listener records its own faults; the user's value must come through
+    except Exception:  # noqa: BLE001, S110 - the user's value must come through whatever happens here
         pass
     return value
 
@@ -139,10 +189,10 @@ def transform(tree: ast.AST) -> ast.AST:
 
 
 class _Rewriter(ast.NodeTransformer):
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:  # noqa: N802 - the name is ast's
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         return self._function(node)
 
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:  # noqa: N802 - as above
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
         return self._function(node)
 
     def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
@@ -153,7 +203,7 @@ class _Rewriter(ast.NodeTransformer):
                 return node
         return self.generic_visit(node)
 
-    def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802 - as above
+    def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
         found = _recognised(node)
         if found is None:
@@ -162,7 +212,7 @@ class _Rewriter(ast.NodeTransformer):
         number = next(_numbers)
         names: list[str | None] = [None, None]
         keywords = {k.arg: k for k in node.keywords if k.arg}
-        for index in (0, 1):
+        for index in _BOTH:
             if index < len(node.args):
                 if any(isinstance(argument, ast.Starred) for argument in node.args[: index + 1]):
                     break
@@ -170,10 +220,10 @@ class _Rewriter(ast.NodeTransformer):
                 if position < len(node.args) and not isinstance(node.args[position], ast.Starred):
                     names[index] = _name(node.args[position])
                     node.args[position] = _probe(number, index, node.args[position])
-        for index, key in enumerate(_FIRST_ARGUMENTS[kind] or ("y_true", "y_pred")):
+        for role, key in zip(_BOTH, _FIRST_ARGUMENTS[kind], strict=True):
             if key in keywords:
-                names[index] = _name(keywords[key].value)
-                keywords[key].value = _probe(number, index, keywords[key].value)
+                names[role] = _name(keywords[key].value)
+                keywords[key].value = _probe(number, role, keywords[key].value)
         if kind == "validate" and node.args and not isinstance(node.args[0], ast.Starred):
             node.args[0] = _probe(number, "receiver", node.args[0])
         elif kind != "metric" and isinstance(node.func, ast.Attribute):
@@ -212,7 +262,10 @@ def _name(node: ast.expr) -> str | None:
     return node.id if isinstance(node, ast.Name) else None
 
 
-_TEMPLATE = "(lambda v: v if (m := __import__('sys').modules.get({module!r})) is None else m.seen({number}, {role!r}, v))(0)"
+_TEMPLATE = (
+    "(lambda v: v if (m := __import__('sys').modules.get({module!r})) is None"
+    " else m.seen({number}, {role!r}, v))(0)"
+)
 
 
 def _probe(number: int, role: Role, value: ast.expr) -> ast.Call:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import click
 
 from mlops_jupyter.workspace import open_workspace
 
-from ._output import echo, emit_json, plain
+from ._output import echo, emit_json, pairs, plain
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 
@@ -67,9 +68,12 @@ def sync(watch: bool, timeout: float | None, as_json: bool) -> int:
 
     moving = sys.stderr.isatty() and not as_json
 
-    def progress(done: int, total: int) -> None:
+    done: Counter[str] = Counter()
+
+    def progress(kind: str, count: int) -> None:
+        done[kind] += count
         if moving:
-            click.echo(f"\r{done} of {total} delivered", nl=False, err=True)
+            click.echo(f"\rdelivered: {pairs(done)}".ljust(78)[:78], nl=False, err=True)
 
     with open_workspace() as workspace:
         document = sync_verb(workspace, watch=watch, timeout=timeout, progress=progress)
@@ -92,7 +96,9 @@ def _show_sync(document: dict[str, Any]) -> None:
     if document["error"]:
         click.echo(f"mlops: {plain(document['error']['message'])} {plain(document['error']['hint'])}", err=True)
     elif document["remaining"]:
-        click.echo(f"mlops: {document['remaining']} records are left; they go with the next sync.", err=True)
+        click.echo(
+            f"mlops: {sum(document['remaining'].values())} records are left; they go with the next sync.", err=True
+        )
 
 
 @click.command()

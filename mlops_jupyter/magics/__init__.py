@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
+    from mlops_jupyter.verbs.lineage import Direction
     from mlops_jupyter.workspace import Workspace
 
 _NAMES = ("lineage", "gather", "mlops")
@@ -25,7 +26,7 @@ _NAMES = ("lineage", "gather", "mlops")
 def register(shell: InteractiveShell) -> None:
     """Add the line magics to ``shell``. Idempotent."""
     for name, function in (("lineage", lineage), ("gather", gather), ("mlops", mlops)):
-        shell.register_magic_function(function, magic_kind="line", magic_name=name)  # type: ignore[no-untyped-call]
+        shell.magics_manager.register_function(function, magic_kind="line", magic_name=name)
     shell.set_hook("complete_command", _complete_mlops, str_key="%mlops")  # type: ignore[no-untyped-call]
 
 
@@ -51,12 +52,14 @@ def lineage(line: str) -> Any:
         unknown = [word for word in targets if word.startswith("-")]
         if unknown or len(targets) > 1 or len(directions) > 1:
             raise UsageError(f"%lineage takes one TARGET and --up or --down, got {line.strip()!r}.")
-        from mlops_jupyter.verbs.lineage import lineage as find
+        from mlops_jupyter.verbs.current import current_workspace
+        from mlops_jupyter.verbs.current import lineage as find
 
-        with _workspace() as (workspace, session_id):
-            target = targets[0] if targets else _default_target(workspace, session_id)
-            direction = directions[0][2:] if directions else "both"
-            return find(workspace, target, direction=direction, session_id=session_id)
+        if not targets:
+            with current_workspace() as (workspace, session_id):
+                targets = [_default_target(workspace, session_id)]
+        direction: Direction = "both" if not directions else "up" if directions[0] == "--up" else "down"
+        return find(targets[0], direction=direction)
     return None
 
 
@@ -79,11 +82,9 @@ def gather(line: str) -> Any:
             del words[at : at + 2]
         if len(words) != 1 or words[0].startswith("-"):
             raise UsageError(f"%gather takes one TARGET, got {line.strip()!r}.", hint="%gather model --to model.ipynb")
-        from mlops_jupyter.verbs.gather import gather as find
+        from mlops_jupyter.verbs.current import gather as find
 
-        with _workspace() as (workspace, session_id):
-            target = words[0]
-            found = find(workspace, session_id=session_id, target=int(target) if target.isdecimal() else target)
+        found = find(int(words[0]) if words[0].isdecimal() else words[0])
         if path is not None:
             from pathlib import Path
 
@@ -121,20 +122,6 @@ def _told_in_one_sentence() -> Iterator[None]:
         yield
     except MlopsError as error:
         print(f"mlops: {error}", file=sys.stderr)  # noqa: T201 - this is the surface
-
-
-@contextmanager
-def _workspace() -> Iterator[tuple[Workspace, str | None]]:
-    """The workspace that this kernel records into and its session, else that of the current folder."""
-    from mlops_jupyter import capture
-    from mlops_jupyter.workspace import Workspace, open_workspace
-
-    session = capture.current()
-    if session is not None:
-        yield Workspace(session.settings, session.store), session.session_id
-    else:
-        with open_workspace() as workspace:
-            yield workspace, None
 
 
 def _default_target(workspace: Workspace, session_id: str | None) -> str:

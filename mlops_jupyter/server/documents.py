@@ -10,18 +10,21 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-import mlops_jupyter
+from mlops_jupyter._version import __version__
 from mlops_jupyter.config import Settings
 from mlops_jupyter.entities import RunUid
 from mlops_jupyter.errors import MlopsError, TargetNotFoundError
 from mlops_jupyter.store import changes, outbox
+from mlops_jupyter.store.delivery_process import ensure_delivery
 from mlops_jupyter.store.runs import load_runs
 from mlops_jupyter.verbs import runs as run_verbs
+from mlops_jupyter.verbs.lineage import Direction
+from mlops_jupyter.verbs.lineage import lineage as lineage_of
 from mlops_jupyter.workspace import Workspace
 
 from .workspaces import workspace_id
 
-DIRECTIONS = ("both", "up", "down")
+DIRECTIONS: tuple[Direction, ...] = ("both", "up", "down")
 MAX_CHANGED = 200
 """Changed runs that one answer carries; beyond that the client is told to fetch its page again."""
 
@@ -95,16 +98,13 @@ def changes_since(workspace: Workspace | None, cursor: str) -> dict[str, Any]:
     }
 
 
-def lineage(workspace: Workspace | None, target: str, direction: str) -> dict[str, Any]:
+def lineage(workspace: Workspace | None, target: str, direction: Direction) -> dict[str, Any]:
     """The lineage document of ``target``.
 
     Raises:
         TargetNotFoundError: nothing is recorded under that name.
     """
-    from mlops_jupyter.verbs.lineage import lineage as lineage_of
-
-    document: dict[str, Any] = lineage_of(_existing(workspace, target), target, direction=direction).to_json()
-    return document
+    return lineage_of(_existing(workspace, target), target, direction=direction).to_json()
 
 
 def status(settings: Settings, open_workspace: Callable[[], Workspace | None]) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def status(settings: Settings, open_workspace: Callable[[], Workspace | None]) -
         "store": {"ok": True, "message": "", "hint": ""},
         "delivery": None,
         "tracking": {"uri": without_credentials(settings.tracking_uri), "embedded": settings.embedded_mlflow},
-        "versions": {"mlops_jupyter": mlops_jupyter.__version__, "mlflow": _version("mlflow")},
+        "versions": {"mlops_jupyter": __version__, "mlflow": _version("mlflow")},
     }
     try:
         workspace = open_workspace()
@@ -133,8 +133,6 @@ def status(settings: Settings, open_workspace: Callable[[], Workspace | None]) -
 
 def deliver(settings: Settings) -> None:
     """Have the delivery process of the workspace run."""
-    from mlops_jupyter.store.delivery_process import ensure_delivery
-
     ensure_delivery(settings)
 
 

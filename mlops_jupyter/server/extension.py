@@ -22,12 +22,13 @@ def load_extension(server_app: ServerApp) -> None:
     """
     try:
         web_app = server_app.web_app
-        server_app.event_logger.register_event_schema(EVENT_SCHEMA)
-        workspaces = Workspaces(Path(server_app.root_dir))
-        web_app.settings[SETTING] = Watcher(workspaces, server_app.event_logger)
+        events = server_app.event_logger
+        assert events is not None
+        events.register_event_schema(EVENT_SCHEMA)
+        web_app.settings[SETTING] = Watcher(Workspaces(Path(server_app.root_dir)), events)
         base = web_app.settings["base_url"]
         web_app.add_handlers(
             ".*$", [(url_path_join(base, "mlops", "api", path), handler) for path, handler in HANDLERS]
         )
-    except Exception:  # noqa: BLE001 -- the server must start whatever is wrong with us
+    except Exception:  # the server must start whatever is wrong with us
         server_app.log.exception("mlops_jupyter could not be loaded; the server goes on without it.")

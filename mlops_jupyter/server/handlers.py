@@ -65,7 +65,7 @@ class Handler(APIHandler):
             raise UsageError(f"{name} must be a whole number from 0 to {maximum}, got {text[:40]!r}.")
         return int(text)
 
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
+    def write_error(self, status_code: int, **kwargs: Any) -> None:  # noqa: ARG002 - tornado's signature
         """Every failure as JSON: ours with its hint, tornado's with its reason, a bug without its details."""
         error = kwargs["exc_info"][1] if kwargs.get("exc_info") else None
         hint = ""
@@ -117,13 +117,15 @@ class RunsHandler(Handler):
 
 
 class RunHandler(Handler):
-    """``GET runs/ID``: everything of one run. ``DELETE runs/ID``: mark it as deleted."""
+    """``GET runs/ID``: everything of one run (with ``watch=1`` events go on to come). ``DELETE runs/ID``: mark it as deleted."""
 
     @web.authenticated
     @authorized
     async def get(self, run_id: str) -> None:
         settings = await self.workspace_settings()
         workspaces = self.watcher.workspaces
+        if self.get_query_argument("watch", None):
+            self.watcher.interested(settings)
         self.finish(await self.in_thread(lambda: documents.run(workspaces.workspace(settings), run_id)))
 
     @web.authenticated
@@ -179,12 +181,13 @@ class LineageHandler(Handler):
     async def get(self) -> None:
         settings = await self.workspace_settings()
         target = self.get_query_argument("target", "")
-        direction = self.get_query_argument("direction", "both")
+        wanted = self.get_query_argument("direction", "both")
         if not target:
             raise UsageError("The argument 'target' is missing.", hint="For example target=run:ID")
-        if direction not in documents.DIRECTIONS:
+        direction = next((known for known in documents.DIRECTIONS if known == wanted), None)
+        if direction is None:
             raise UsageError(
-                f"The direction {direction!r} is not known.", hint=f"Known: {', '.join(documents.DIRECTIONS)}."
+                f"The direction {wanted[:40]!r} is not known.", hint=f"Known: {', '.join(documents.DIRECTIONS)}."
             )
         workspaces = self.watcher.workspaces
         self.finish(await self.in_thread(lambda: documents.lineage(workspaces.workspace(settings), target, direction)))
@@ -211,10 +214,7 @@ class StatusHandler(Handler):
         if now - self.watcher.delivery_checked.get(key, -DELIVERY_SECONDS) < DELIVERY_SECONDS:
             return
         self.watcher.delivery_checked[key] = now
-        try:
-            await self.in_thread(lambda: documents.deliver(settings))
-        except (MlopsError, OSError) as error:
-            self.log.warning("mlops_jupyter: delivery could not be started: %s", error)
+        await self.in_thread(lambda: documents.deliver(settings))
 
 
 class NotFoundHandler(Handler):

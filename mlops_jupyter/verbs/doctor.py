@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
-from mlops_jupyter import __version__
+from mlops_jupyter._version import __version__
 from mlops_jupyter.config import Settings, is_network_filesystem, load_settings
 from mlops_jupyter.errors import MlopsError
 from mlops_jupyter.store import Connection, is_held, open_workspace_store

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import timeit
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
@@ -23,6 +24,7 @@ import pytest
 
 from mlops_jupyter.capture import import_hooks
 from mlops_jupyter.capture._file_hook import get_switch
+from mlops_jupyter.capture._file_paths import PathRules
 from mlops_jupyter.capture.files import FileAccess, FileTracker
 from mlops_jupyter.data import file_digest
 from mlops_jupyter.entities import Grade
@@ -64,9 +66,17 @@ ROUND_TRIPS: dict[str, tuple[str, Callable[[], object], Callable[[], object]]] =
     "open": ("a.txt", lambda: Path("a.txt").write_text("x"), lambda: Path("a.txt").read_text()),
     "pandas csv": ("a.csv", lambda: FRAME.to_csv("a.csv"), lambda: pd.read_csv("a.csv")),
     "pandas csv.gz": ("a.csv.gz", lambda: FRAME.to_csv("a.csv.gz"), lambda: pd.read_csv("a.csv.gz")),
-    "pandas parquet": ("a.parquet", lambda: FRAME.to_parquet("a.parquet"), lambda: pd.read_parquet("a.parquet")),
-    "pandas pickle": ("a.pkl", lambda: FRAME.to_pickle("a.pkl"), lambda: pd.read_pickle("a.pkl")),
-    "pandas feather": ("a.feather", lambda: FRAME.to_feather("a.feather"), lambda: pd.read_feather("a.feather")),
+    "pandas parquet": (
+        "a.parquet",
+        lambda: FRAME.to_parquet("a.parquet"),
+        lambda: pd.read_parquet("a.parquet"),
+    ),
+    "pandas pickle": ("a.pkl", lambda: FRAME.to_pickle("a.pkl"), lambda: pd.read_pickle("a.pkl")),  # noqa: S301
+    "pandas feather": (
+        "a.feather",
+        lambda: FRAME.to_feather("a.feather"),
+        lambda: pd.read_feather("a.feather"),
+    ),
     "pandas json": ("a.json", lambda: FRAME.to_json("a.json"), lambda: pd.read_json("a.json")),
     "numpy npy": ("a.npy", lambda: np.save("a.npy", np.ones(3)), lambda: np.load("a.npy")),
     "numpy npz": ("a.npz", lambda: np.savez("a.npz", x=np.ones(3)), lambda: np.load("a.npz").close()),
@@ -102,17 +112,19 @@ def test_a_file_is_written_then_read_with_the_same_digest(cell: Cell, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("library", "write", "read", "key"),
+    ("library", "key", "write", "read"),
     [
-        ("openpyxl", "FRAME.to_excel('a.xlsx')", "pd.read_excel('a.xlsx')", "a.xlsx"),
-        ("polars", "lib.DataFrame({'x': [1]}).write_parquet('a.parquet')", "lib.read_parquet('a.parquet')", "a.parquet"),
-        ("polars", "lib.DataFrame({'x': [1]}).write_csv('a.csv')", "lib.scan_csv('*.csv').collect()", "a.csv"),
-        ("polars", "lib.LazyFrame({'x': [1]}).sink_parquet('a.parquet')", "lib.scan_parquet('a.parquet').collect()", "a.parquet"),
-        ("h5py", "lib.File('a.h5', 'w').close()", "lib.File('a.h5').close()", "a.h5"),
-        ("duckdb", "lib.sql(\"COPY (SELECT 1 AS x) TO 'a.csv'\")", "lib.read_csv('a.csv').fetchall()", "a.csv"),
+        ("openpyxl", "a.xlsx", "FRAME.to_excel('a.xlsx')", "pd.read_excel('a.xlsx')"),
+        ("polars", "a.pq", "lib.DataFrame().write_parquet('a.pq')", "lib.read_parquet('a.pq')"),
+        ("polars", "a.csv", "lib.DataFrame({'x': [1]}).write_csv('a.csv')", "lib.scan_csv('*.csv')"),
+        ("polars", "a.ipc", "lib.LazyFrame({'x': [1]}).sink_ipc('a.ipc')", "lib.scan_ipc('a.ipc').collect()"),
+        ("h5py", "a.h5", "lib.File('a.h5', 'w').close()", "lib.File('a.h5').close()"),
+        ("duckdb", "a.csv", "lib.sql(\"COPY (SELECT 1) TO 'a.csv'\")", "lib.read_csv('a.csv').fetchall()"),
     ],
 )  # fmt: skip
-def test_libraries_that_open_behind_pythons_back(cell: Cell, library: str, write: str, read: str, key: str) -> None:
+def test_libraries_that_open_behind_pythons_back(
+    cell: Cell, library: str, key: str, write: str, read: str
+) -> None:
     scope = {"lib": pytest.importorskip(library), "pd": pd, "FRAME": FRAME}
     written = cell(lambda: exec(write, scope))  # noqa: S102 - the text is above
     was_read = cell(lambda: exec(read, scope))  # noqa: S102 - the text is above
@@ -124,7 +136,9 @@ def test_libraries_that_open_behind_pythons_back(cell: Cell, library: str, write
 def test_sql_names_files(cell: Cell) -> None:
     duckdb = pytest.importorskip("duckdb")
     FRAME.to_csv("a.csv")
-    access = cell(lambda: duckdb.sql("SELECT * FROM 'a.csv' JOIN (SELECT 'not a file' AS t) ON true").fetchall())
+    access = cell(
+        lambda: duckdb.sql("SELECT * FROM 'a.csv' JOIN (SELECT 'not a file' AS t) ON true").fetchall()
+    )
     assert names(access) == (["a.csv"], [])
     assert access.reads[0].grade is Grade.ASSUMED
 
@@ -135,6 +149,15 @@ def test_pandas_parquet_folder_is_its_files(cell: Cell) -> None:
     assert len(reads) == 3
     assert all(key.startswith("parts/a=") for key in reads)
     assert writes == []
+
+
+def test_a_dataset_of_pyarrow_is_its_files(cell: Cell) -> None:
+    dataset = pytest.importorskip("pyarrow.dataset")
+    FRAME.to_parquet("parts", partition_cols=["a"])
+    access = cell(lambda: dataset.dataset("parts", partitioning="hive").to_table())
+    assert len(names(access)[0]) == 3
+    written = cell(lambda: dataset.write_dataset(pa.table({"x": [1]}), "out", format="parquet"))
+    assert names(written)[1] == ["out/part-0.parquet"]
 
 
 def test_the_rename_pattern_gives_the_final_name_alone(cell: Cell) -> None:
@@ -181,7 +204,9 @@ def test_appending_is_a_weak_write_that_knows_what_was_there(cell: Cell) -> None
     access = cell(code)
     assert names(access) == ([], ["log"])
     record = access.writes[0]
-    assert (record.strong, record.before, record.digest) == (False, before, file_digest("log"))
+    assert (record.strong, record.digest) == (False, file_digest("log"))
+    assert record.before is not None
+    assert (record.before.digest, record.before.size) == (before, 4)
 
 
 def test_appending_to_a_new_file_is_strong(cell: Cell) -> None:
@@ -202,7 +227,9 @@ def test_changing_in_place_reads_and_writes(cell: Cell) -> None:
 
     access = cell(code)
     assert names(access) == (["a"], ["a"])
-    assert access.reads[0].digest == access.writes[0].before == before
+    assert access.reads[0].digest == before
+    assert access.writes[0].before is not None
+    assert access.writes[0].before.digest == before
     assert not access.writes[0].strong
 
 
@@ -239,8 +266,8 @@ def test_what_did_not_happen_is_not_recorded(cell: Cell) -> None:
 
     def code() -> None:
         for path, mode in (("absent", "r"), ("no/such/folder", "w"), ("there", "x")):
-            with pytest.raises(OSError, match="."):
-                Path(path).open(mode)
+            with pytest.raises(OSError, match=path), Path(path).open(mode):
+                pass
         with Path("there").open("a"):
             pass
 
@@ -362,7 +389,7 @@ def test_a_database_is_written_when_it_changed_and_read_when_not(cell: Cell) -> 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
 def test_a_handle_left_open_counts_in_the_cell_that_writes(cell: Cell) -> None:
     found: list[IO[str]] = []
-    opened = cell(lambda: found.append(Path("log").open("w")))
+    opened = cell(lambda: found.append(Path("log").open("w")))  # noqa: SIM115 - left open
     written = cell(lambda: (found[0].write("x"), found[0].flush()))
     closed = cell(lambda: (found[0].write("y"), found[0].close()))
     assert [names(access)[1] for access in (opened, written, closed)] == [["log"]] * 3
@@ -381,6 +408,21 @@ def test_a_connection_left_open_counts_in_the_cell_that_writes(cell: Cell) -> No
     assert names(access)[1] == ["a.db"]
     assert access.writes[0].grade is Grade.ASSUMED
     assert names(cell(lambda: None)) == ([], [])
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
+def test_a_write_ahead_log_is_part_of_the_database(cell: Cell) -> None:
+    connection = sqlite3.connect("a.db")
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("CREATE TABLE t (x)")
+    connection.commit()
+    found: list[sqlite3.Connection] = []
+    opened = cell(lambda: found.append(sqlite3.connect("a.db")))
+    written = cell(lambda: (found[0].execute("INSERT INTO t VALUES (1)"), found[0].commit()))
+    idle = cell(lambda: None)
+    found[0].close()
+    connection.close()
+    assert [names(access)[1] for access in (opened, written, idle)] == [[], ["a.db"], []]
 
 
 def test_commands_are_assumed_to_read_and_write(cell: Cell) -> None:
@@ -415,7 +457,7 @@ def test_the_users_own_open_and_id_work(cell: Cell, monkeypatch: pytest.MonkeyPa
     assert names(cell(code)) == ([], ["a"])
 
 
-def test_a_forked_child_is_left_alone(tracker: FileTracker, tmp_path: Path) -> None:
+def test_a_forked_child_is_left_alone(tmp_path: Path) -> None:
     code = (
         "import os, sys\n"
         "from pathlib import Path\n"
@@ -450,12 +492,15 @@ def test_there_is_one_hook_however_often_it_is_installed() -> None:
         "from pathlib import Path\n"
         "for _ in range(3):\n"
         "    from mlops_jupyter.capture.files import FileTracker\n"
-        "    tracker = FileTracker(Path('.'), 's'); tracker.install(); tracker.install(); tracker.uninstall()\n"
+        "    tracker = FileTracker(Path('.'), 's')\n"
+        "    tracker.install(); tracker.install(); tracker.uninstall()\n"
         "    for name in [name for name in sys.modules if name.startswith('mlops_jupyter')]:\n"
         "        del sys.modules[name]\n"
         "print(len(hooks))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
     assert done.stdout.strip() == "1"
 
 
@@ -481,3 +526,31 @@ def test_a_hook_that_fails_does_not_fail_the_users_open(
     tracker.end()
     assert any("ours" in fault for fault in tracker.faults)
     tracker.faults.clear()
+
+
+def test_a_home_that_is_the_workspace_hides_its_settings_and_caches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    rules = PathRules(tmp_path, exclude=[tmp_path / "elsewhere"])
+    assert rules.key(str(tmp_path / ".cache/matplotlib/fontlist.json")) is None
+    assert rules.key(str(tmp_path / ".ipython/profile_default/history.sqlite")) is None
+    assert rules.key(str(tmp_path / "elsewhere/lineage.db")) is None
+    assert rules.key(str(tmp_path / "data/a.csv")) == "data/a.csv"
+
+
+def test_a_workspace_within_a_prefix_has_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "prefix", "/opt/conda")
+    rules = PathRules(Path("/opt/conda/notebooks"))
+    assert rules.key("/opt/conda/notebooks/a.csv") == "a.csv"
+    assert rules.key("/opt/conda/share/a.csv") is None
+    assert PathRules(Path("/usr/src/app")).key("/usr/src/app/data/a.csv") == "data/a.csv"
+    assert PathRules(Path("/usr/src/app")).key("/usr/share/zoneinfo/UTC") is None
+
+
+def test_an_idle_cell_costs_microseconds(tracker: FileTracker) -> None:
+    def idle() -> None:
+        tracker.begin()
+        tracker.end()
+
+    assert min(timeit.repeat(idle, number=100, repeat=20)) / 100 <= 20e-6

@@ -48,13 +48,11 @@ class Notebook:
             access = self.tracker.end(execution_id)
             self.tracker.uninstall()
         assert self.tracker.faults == []
-        versions, uses = to_lineage(
-            access, self.store, session_id=self.session_id, execution_id=execution_id
-        )
+        versions, uses = to_lineage(access, self.store, session_id=self.session_id, execution_id=execution_id)
         execution = CellExecution(
-            execution_id=execution_id, session_id=self.session_id, position=self.position, execution_count=None,
-            cell_id=None, notebook=None, source="…", source_digest=Digest("xxh3:0"), started_at=time.time(),
-            duration=0.0, status=ExecutionStatus.OK,
+            execution_id=execution_id, session_id=self.session_id, position=self.position,
+            execution_count=None, cell_id=None, notebook=None, source="…",
+            source_digest=Digest("xxh3:0"), started_at=time.time(), duration=0.0, status=ExecutionStatus.OK,
         )  # fmt: skip
         self.position += 1
         append_execution(self.store, execution, versions=versions, uses=uses)
@@ -70,7 +68,9 @@ def store(tmp_path: Path) -> Iterator[SQLiteConnection]:
 
 
 @pytest.fixture
-def notebook(tmp_path: Path, store: SQLiteConnection, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Notebook]:
+def notebook(
+    tmp_path: Path, store: SQLiteConnection, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], Notebook]:
     monkeypatch.chdir(tmp_path)
     return lambda: Notebook(tmp_path, store)
 
@@ -83,7 +83,9 @@ def read() -> None:
     pd.read_csv("a.csv")
 
 
-def test_a_read_in_another_session_uses_the_version_that_was_written(notebook: Callable[[], Notebook]) -> None:
+def test_a_read_in_another_session_uses_the_version_that_was_written(
+    notebook: Callable[[], Notebook],
+) -> None:
     (written,), _ = notebook().cell(write)
     versions, (use,) = notebook().cell(read)
     assert versions == ()
@@ -160,7 +162,9 @@ def test_read_and_overwritten_in_one_cell_uses_the_old_and_makes_the_new(
     assert [use.version_id for use in one.cell(read)[1]] == [new.version_id]
 
 
-def test_a_removed_file_is_a_deletion_and_its_return_is_from_outside(notebook: Callable[[], Notebook]) -> None:
+def test_a_removed_file_is_a_deletion_and_its_return_is_from_outside(
+    notebook: Callable[[], Notebook],
+) -> None:
     one = notebook()
     one.cell(write)
     (gone,), _ = one.cell(lambda: Path("a.csv").unlink())

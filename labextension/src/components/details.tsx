@@ -89,7 +89,6 @@ function Head({ run, model, actions, trans }: IDetailsProps & { run: IRun }): JS
 }
 
 function Body({ detail, model, actions, trans }: IDetailsProps & { detail: IRunDetail }): JSX.Element {
-  const focus = React.useMemo(() => focusOf(detail), [detail]);
   const tags = Object.entries(detail.tags);
   return (
     <div className="jp-mlops-Details-body">
@@ -102,7 +101,7 @@ function Body({ detail, model, actions, trans }: IDetailsProps & { detail: IRunD
       </Section>
       <Section id="lineage" title={trans.__('Lineage')} count={model.lineage?.nodes.length ?? null}>
         {model.lineage ? (
-          <LineageView graph={model.lineage} focus={focus} trans={trans} />
+          <LineageView graph={model.lineage} focus={model.lineage.focus} trans={trans} />
         ) : (
           <p className="jp-mlops-note">{model.lineageProblem?.message ?? trans.__('Loading…')}</p>
         )}
@@ -149,15 +148,6 @@ function Body({ detail, model, actions, trans }: IDetailsProps & { detail: IRunD
       {model.status ? <MlflowHint run={detail} status={model.status} copy={actions.copy} trans={trans} /> : null}
     </div>
   );
-}
-
-/** The nodes that stand for the run in its lineage: itself and its executions, by whatever id the graph has for them. */
-function focusOf(detail: IRunDetail): string[] {
-  const ids = [`run:${detail.run_id}`, detail.run_id];
-  for (const { execution_id } of detail.executions) {
-    ids.push(`cell:${execution_id}`, `execution:${execution_id}`, execution_id);
-  }
-  return ids;
 }
 
 function Metrics({ detail }: { detail: IRunDetail }): JSX.Element {
