@@ -185,9 +185,7 @@ def versions_named(
     """Versions of one entity by time; variables and state only make sense within one session."""
     if session_id is None:
         return _versions(connection, "WHERE kind = ? AND name = ? ORDER BY at", (kind, name))
-    return _versions(
-        connection, "WHERE kind = ? AND name = ? AND session_id = ? ORDER BY at", (kind, name, session_id)
-    )
+    return _versions(connection, "WHERE kind = ? AND name = ? AND session_id = ? ORDER BY at", (kind, name, session_id))
 
 
 def find_versions(
