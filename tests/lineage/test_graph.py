@@ -32,7 +32,9 @@ RUN = RunUid("1" * 32)
 HOSTILE = "<script>alert(1)</script>\"'`|]\x1b[2J\n#;"
 
 
-def graph_of(history: History, target: str, *, runs: Iterable[Run] = (), models: Iterable[ModelRecord] = ()) -> LineageGraph:
+def graph_of(
+    history: History, target: str, *, runs: Iterable[Run] = (), models: Iterable[ModelRecord] = ()
+) -> LineageGraph:
     version = history.version(target)
     up = upstream(history.source(), [version.version_id])
     down = downstream(history.source(), [version.version_id])
@@ -72,7 +74,9 @@ def cells(graph: LineageGraph) -> list[int]:
 def test_upstream_and_downstream_are_told_apart(trained: LineageGraph) -> None:
     assert cells(trained.upstream()) == [1, 2, 4, 5, 6]
     assert cells(trained.downstream()) == [7, 8, 9, 10]
-    assert {n.id for n in trained.upstream().nodes} & {n.id for n in trained.downstream().nodes} == set(trained.focus)
+    assert {n.id for n in trained.upstream().nodes} & {n.id for n in trained.downstream().nodes} == set(
+        trained.focus
+    )
 
 
 def test_the_document_is_json_whose_edges_join_its_nodes(trained: LineageGraph) -> None:
@@ -141,7 +145,14 @@ def test_the_picture_is_one_svg_with_a_box_for_each_thing(trained: LineageGraph)
 def test_text_of_others_cannot_leave_its_place() -> None:
     h = History(notebook=HOSTILE)
     h.cell(HOSTILE, reads=[f"file:{HOSTILE}"], writes=[HOSTILE])
-    run = Run(run_uid=RUN, name=HOSTILE, experiment="e", status=RunStatus.FINISHED, started_at=1.0, metrics={HOSTILE: 1.0})
+    run = Run(
+        run_uid=RUN,
+        name=HOSTILE,
+        experiment="e",
+        status=RunStatus.FINISHED,
+        started_at=1.0,
+        metrics={HOSTILE: 1.0},
+    )
     h.cell("more", reads=[HOSTILE], writes=["z"], run=RUN)
     graph = graph_of(h, HOSTILE, runs=[run])
 
@@ -174,7 +185,11 @@ def test_openlineage_names_files_as_data_sets(trained: LineageGraph) -> None:
     assert [d["name"] for d in event["outputs"]] == ["delays.csv"]
     assert event["inputs"][0]["facets"]["version"]["datasetVersion"].startswith("sha256:")
     assert event["job"]["name"] == "work.ipynb.df"
-    facets = [*event["run"]["facets"].values(), *event["job"]["facets"].values(), event["inputs"][0]["facets"]["version"]]
+    facets = [
+        *event["run"]["facets"].values(),
+        *event["job"]["facets"].values(),
+        event["inputs"][0]["facets"]["version"],
+    ]
     assert all({"_producer", "_schemaURL"} <= facet.keys() for facet in facets)
     assert event == trained.to_openlineage(), "the same target is the same event"
 
@@ -192,7 +207,9 @@ def test_prov_relates_what_it_declares(trained: LineageGraph) -> None:
     document = json.loads(json.dumps(trained.to_prov(), allow_nan=False))
 
     entities, activities = document["entity"], document["activity"]
-    assert all(u["prov:activity"] in activities and u["prov:entity"] in entities for u in document["used"].values())
+    assert all(
+        u["prov:activity"] in activities and u["prov:entity"] in entities for u in document["used"].values()
+    )
     for made in document["wasGeneratedBy"].values():
         assert made["prov:entity"] in entities
         assert made["prov:activity"] in activities
