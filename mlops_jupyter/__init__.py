@@ -14,6 +14,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from mlops_jupyter._version import __version__
+
 if TYPE_CHECKING:
     from mlops_jupyter.capture.logging import active_run as active_run
     from mlops_jupyter.capture.logging import log_artifact as log_artifact
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
     from mlops_jupyter.capture.logging import log_predictions as log_predictions
     from mlops_jupyter.capture.logging import set_tag as set_tag
     from mlops_jupyter.capture.logging import set_tags as set_tags
-
-__version__ = "0.1.0"
 
 _LOGGING = "mlops_jupyter.capture.logging"
 _PUBLIC = {
@@ -40,8 +40,8 @@ _PUBLIC = {
     "log_predictions": _LOGGING,
     "set_tag": _LOGGING,
     "set_tags": _LOGGING,
-    "gather": "mlops_jupyter.verbs.gather",
-    "lineage": "mlops_jupyter.verbs.lineage",
+    "gather": "mlops_jupyter.verbs.current",
+    "lineage": "mlops_jupyter.verbs.current",
 }
 
 __all__ = [  # noqa: PLE0604, RUF100 - the lazy names are resolved by __getattr__
@@ -65,16 +65,35 @@ __all__ = [  # noqa: PLE0604, RUF100 - the lazy names are resolved by __getattr_
 
 def load_ipython_extension(shell: Any) -> None:
     """``%load_ext mlops_jupyter``: capture every cell from here on."""
-    from mlops_jupyter import capture
+    from mlops_jupyter import capture, magics
 
     capture.load(shell)
+    magics.register(shell)
 
 
 def unload_ipython_extension(shell: Any) -> None:
     """``%unload_ext mlops_jupyter``: put everything back as it was."""
-    from mlops_jupyter import capture
+    from mlops_jupyter import capture, magics
 
+    magics.unregister(shell)
     capture.unload(shell)
+
+
+def _jupyter_labextension_paths() -> list[dict[str, str]]:
+    """Where the prebuilt JupyterLab extension lies, for ``jupyter labextension develop``."""
+    return [{"src": "labextension", "dest": "mlops-jupyter"}]
+
+
+def _jupyter_server_extension_points() -> list[dict[str, str]]:
+    """Jupyter Server asks each enabled package for its extensions."""
+    return [{"module": "mlops_jupyter"}]
+
+
+def _load_jupyter_server_extension(server_app: object) -> None:
+    """Add ``mlops/api/`` to a Jupyter Server."""
+    from mlops_jupyter.server import load_extension
+
+    load_extension(server_app)  # type: ignore[arg-type]
 
 
 def __getattr__(name: str) -> Any:

@@ -46,9 +46,7 @@ def open_store(path: Path) -> SQLiteConnection:
         if not _ready(connection):
             lock = FileLock(path.parent / "locks" / "migrate.lock")
             if not lock.acquire(timeout=60.0):
-                raise TransientError(
-                    f"The store {path} is being set up by another process.", hint="Try again."
-                )
+                raise TransientError(f"The store {path} is being set up by another process.", hint="Try again.")
             try:
                 connection.execute("PRAGMA journal_mode=WAL")
                 migrate(connection)

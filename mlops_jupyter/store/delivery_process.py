@@ -26,6 +26,9 @@ _FIRST_PAUSE = 5.0
 _LONGEST_PAUSE = 600.0
 """Seconds between two starts: the first while a process comes up, the longest where it keeps dying."""
 
+# A run of the kernel's is not one of the delivery; warnings that a kernel makes errors would stop MLflow's import.
+_NOT_INHERITED = frozenset({"MLFLOW_RUN_ID", "MLFLOW_RUN_CONTEXT", "MLFLOW_TRACKING_URI", "PYTHONWARNINGS"})
+
 _children: list[int] = []
 _without_mlflow: set[str] = set()
 
@@ -71,9 +74,7 @@ def _ensure(settings: Settings) -> bool:
     if importlib.util.find_spec("mlflow") is None:
         if str(lock) not in _without_mlflow:
             _without_mlflow.add(str(lock))
-            _note_fault(
-                settings, "MLflow is not installed in this environment: run `mlops sync` in one that has it."
-            )
+            _note_fault(settings, "MLflow is not installed in this environment: run `mlops sync` in one that has it.")
         return False
     starts.parent.mkdir(parents=True, exist_ok=True)
     _write_starts(starts, failures + 1, now)
@@ -105,13 +106,11 @@ def _start(settings: Settings) -> None:
             start_new_session=True,
         )
     _children.append(process.pid)
-    process.returncode = (
-        0  # it outlives us: no warning about that when the object goes; _reap_children waits for it
-    )
+    process.returncode = 0  # it outlives us: no warning about that when the object goes; _reap_children waits for it
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    environment = {k: v for k, v in os.environ.items() if k not in {"MLFLOW_RUN_ID", "MLFLOW_TRACKING_URI"}}
+    environment = {k: v for k, v in os.environ.items() if k not in _NOT_INHERITED}
     environment["MLOPS_HOME"] = str(settings.home)
     if not settings.embedded_mlflow:
         environment["MLFLOW_TRACKING_URI"] = settings.tracking_uri
@@ -122,9 +121,7 @@ def _environment(settings: Settings) -> dict[str, str]:
     package = Path(__file__).resolve().parents[2]
     if package.name not in {"site-packages", "dist-packages"}:
         # Imported from a source tree, perhaps only because of the current folder, which -P leaves out.
-        environment["PYTHONPATH"] = os.pathsep.join(
-            [str(package), *filter(None, [environment.get("PYTHONPATH")])]
-        )
+        environment["PYTHONPATH"] = os.pathsep.join([str(package), *filter(None, [environment.get("PYTHONPATH")])])
     return environment
 
 
@@ -157,8 +154,7 @@ def _note_fault(settings: Settings, message: str) -> None:
         store = open_workspace_store(settings)
         try:
             store.execute(
-                "INSERT INTO faults (at, session_id, place, message, detail) "
-                "VALUES (?, NULL, 'delivery', ?, '')",
+                "INSERT INTO faults (at, session_id, place, message, detail) VALUES (?, NULL, 'delivery', ?, '')",
                 (time.time(), message),
             )
         finally:

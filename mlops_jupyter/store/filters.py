@@ -62,9 +62,7 @@ _ALIASES = {
     "Run Name": "run_name", "user": "user_id", "name": "run_name",
 }  # fmt: skip
 NUMERIC_ATTRIBUTES = frozenset({"start_time", "end_time"})
-TEXT_ATTRIBUTES = frozenset(
-    {"run_id", "mlflow_run_id", "run_name", "status", "user_id", "experiment", "notebook"}
-)
+TEXT_ATTRIBUTES = frozenset({"run_id", "mlflow_run_id", "run_name", "status", "user_id", "experiment", "notebook"})
 _DATASET_KEYS = frozenset({"name", "digest", "context"})
 _COMPARISONS = frozenset({"=", "!=", "<", "<=", ">", ">="})
 _TEXT_OPERATORS = frozenset({"=", "!=", "LIKE", "ILIKE", "IN", "NOT IN", "IS NULL", "IS NOT NULL"})
@@ -181,9 +179,7 @@ class _Parser:
         operator = self._operator()
         allowed = self._allowed(kind, key)
         if operator not in allowed:
-            raise self.error(
-                f"{operator} does not apply to {kind}.{key}; use {', '.join(sorted(allowed))}", at
-            )
+            raise self.error(f"{operator} does not apply to {kind}.{key}; use {', '.join(sorted(allowed))}", at)
         if operator.startswith("IS "):
             return Condition(kind, key, operator, None)
         if operator in ("IN", "NOT IN"):
@@ -264,8 +260,6 @@ class _Parser:
             if token.text != ",":
                 raise self.error(f"expected a comma or ), found {token.text}", token.at)
             following = self.peek()
-            if (
-                following is not None and following.text == ")"
-            ):  # a comma before the end, as Python writes ('a',)
+            if following is not None and following.text == ")":  # a comma before the end, as Python writes ('a',)
                 continue
             values.append(self._quoted())

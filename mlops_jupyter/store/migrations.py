@@ -158,17 +158,14 @@ def _latest_metrics(connection: Connection) -> None:
     Which value is the latest is decided as in MLflow: by step, then time, then the greater value (NaN as 0).
     """
     if connection.dialect == "sqlite":
-        connection.execute(
-            f"CREATE TRIGGER metrics_keep_latest AFTER INSERT ON metrics BEGIN {_KEEP_LATEST}; END"
-        )
+        connection.execute(f"CREATE TRIGGER metrics_keep_latest AFTER INSERT ON metrics BEGIN {_KEEP_LATEST}; END")
         return
     connection.execute(
         "CREATE FUNCTION metrics_keep_latest() RETURNS trigger LANGUAGE plpgsql AS "
         f"$$ BEGIN {_KEEP_LATEST}; RETURN NULL; END $$"
     )
     connection.execute(
-        "CREATE TRIGGER metrics_keep_latest AFTER INSERT ON metrics "
-        "FOR EACH ROW EXECUTE FUNCTION metrics_keep_latest()"
+        "CREATE TRIGGER metrics_keep_latest AFTER INSERT ON metrics FOR EACH ROW EXECUTE FUNCTION metrics_keep_latest()"
     )
 
 
@@ -225,6 +222,4 @@ def migrate(connection: Connection) -> None:
         if name not in have:
             with connection.transaction(durable=True):
                 apply(connection)
-                connection.execute(
-                    "INSERT INTO migrations (name, applied_at) VALUES (?, ?)", (name, time.time())
-                )
+                connection.execute("INSERT INTO migrations (name, applied_at) VALUES (?, ?)", (name, time.time()))

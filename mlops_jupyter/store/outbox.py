@@ -78,9 +78,7 @@ class Backlog:
 def position(connection: Connection, target: str, stream: str) -> int:
     """Position of the last row that ``target`` has of ``stream``; 0 before the first."""
     _columns(stream)
-    rows = connection.execute(
-        "SELECT position FROM cursors WHERE target = ? AND stream = ?", (target, stream)
-    )
+    rows = connection.execute("SELECT position FROM cursors WHERE target = ? AND stream = ?", (target, stream))
     return int(rows[0][0]) if rows else 0
 
 
@@ -139,13 +137,9 @@ def bury(connection: Connection, target: str, item: Item, error: str) -> None:
     )
 
 
-def dead_letters(
-    connection: Connection, target: str | None = None, *, run_uid: str | None = None
-) -> list[DeadLetter]:
+def dead_letters(connection: Connection, target: str | None = None, *, run_uid: str | None = None) -> list[DeadLetter]:
     """What could not be delivered, oldest first; of one target or run where given."""
-    conditions = [
-        f"{name} = ?" for name, value in (("target", target), ("run_uid", run_uid)) if value is not None
-    ]
+    conditions = [f"{name} = ?" for name, value in (("target", target), ("run_uid", run_uid)) if value is not None]
     where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
     rows = connection.execute(
         f"SELECT target, stream, position, run_uid, error, attempts, at FROM dead_letters {where}ORDER BY seq",

@@ -57,9 +57,7 @@ def end_run(connection: Connection, run_uid: RunUid, status: RunStatus, *, at: f
     return bool(ended)
 
 
-def log_params(
-    connection: Connection, run_uid: RunUid, params: Iterable[Param], *, found: bool = False
-) -> None:
+def log_params(connection: Connection, run_uid: RunUid, params: Iterable[Param], *, found: bool = False) -> None:
     """Add parameters. As in MLflow a parameter cannot change.
 
     ``found``: they were found rather than logged by the user; one that is there already is kept without a word.
@@ -222,9 +220,7 @@ def load_runs(connection: Connection, run_uids: Sequence[RunUid]) -> list[Run]:
         ):
             tags.setdefault(uid, {})[key] = value
     return [
-        _run(rows[uid], params.get(uid, {}), metrics.get(uid, {}), tags.get(uid, {}))
-        for uid in run_uids
-        if uid in rows
+        _run(rows[uid], params.get(uid, {}), metrics.get(uid, {}), tags.get(uid, {})) for uid in run_uids if uid in rows
     ]
 
 
@@ -301,9 +297,7 @@ def child_runs(connection: Connection, run_uid: RunUid) -> list[RunUid]:
 
 def run_artifacts(connection: Connection, run_uid: RunUid) -> list[Artifact]:
     """Files of a run; of several at one path the last."""
-    rows = connection.execute(
-        "SELECT path, digest, size FROM artifacts WHERE run_uid = ? ORDER BY seq", (run_uid,)
-    )
+    rows = connection.execute("SELECT path, digest, size FROM artifacts WHERE run_uid = ? ORDER BY seq", (run_uid,))
     return list({path: Artifact(path=path, digest=digest, size=size) for path, digest, size in rows}.values())
 
 

@@ -159,9 +159,7 @@ def _ordering(orders: Sequence[Order]) -> tuple[str, str, list[Value]]:
         joins += f" LEFT JOIN {_TABLES[order.kind]} {name} ON {name}.run_uid = r.run_uid AND {name}.key = ?"
         values.append(order.key)
         if order.kind is Kind.METRIC:
-            keys.append(
-                f"CASE WHEN {name}.run_uid IS NULL THEN 2 WHEN {name}.value IS NULL THEN 1 ELSE 0 END"
-            )
+            keys.append(f"CASE WHEN {name}.run_uid IS NULL THEN 2 WHEN {name}.value IS NULL THEN 1 ELSE 0 END")
         else:
             keys.append(f"CASE WHEN {name}.run_uid IS NULL THEN 1 ELSE 0 END")
         keys.append(f"{name}.value{direction}")

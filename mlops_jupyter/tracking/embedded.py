@@ -139,6 +139,9 @@ def _create(path: Path, artifacts: Path) -> None:
         ) from error
     finally:
         building.unlink(missing_ok=True)
+    stale = SqlAlchemyStore._engine_map.get(f"sqlite:///{path}")
+    if stale is not None:
+        stale.dispose()  # its connections are to the file that was removed
     _log.info("created %s in %.1f s", path, time.monotonic() - started)
 
 

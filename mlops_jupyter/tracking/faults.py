@@ -13,7 +13,6 @@ FAULT_POINTS: tuple[str, ...] = (
     "experiment_created",
     "run_created",
     "run_remembered",
-    "run_mirrored",
     "tags_sent",
     "params_sent",
     "metrics_sent",

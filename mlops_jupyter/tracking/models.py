@@ -177,7 +177,7 @@ def _requirements(recorded: Sequence[str]) -> list[str]:
     import cloudpickle  # type: ignore[import-untyped]
     import mlflow
 
-    wanted = list(recorded)
+    wanted = [requirement for requirement in recorded if requirement.isprintable()]
     for name, version in (("mlflow", mlflow.__version__), ("cloudpickle", cloudpickle.__version__)):
         if _version_of(name, wanted) is None:
             wanted.append(f"{name}=={version}")

@@ -148,8 +148,9 @@ class Pass:
             raise target_error(error, self.link.target.key) from error
         gone = runs.gone(self.link, str(rows[0].run_uid)) if failure is Failure.REFUSED else None
         if gone is not None:
-            self._refused += [(row, gone) for row in rows]
-            return
+            if not runs.is_deleted(self.link, str(rows[0].run_uid)):
+                self._refused += [(row, gone) for row in rows]
+            return  # deleted here as well: MLflow need not have the rest of it
         if len(rows) > 1:
             middle = len(rows) // 2
             self._attempt(rows[:middle], kind, send)

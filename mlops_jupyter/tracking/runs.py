@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 RUN_UID_TAG = "mlops.run_uid"
 """Our id of a run; what it is found by."""
+MADE_TAG = "mlops.delivered"
+"""On runs that the delivery made, not on those that it took over."""
 PARENT_TAG = "mlflow.parentRunId"
 NOTE_TAG = "mlflow.note.content"
 
@@ -42,11 +44,11 @@ def mlflow_run(link: Link, run_uid: str) -> str:
     if known is None:
         run = store_runs.get_run(link.store, RunUid(run_uid))
         known = _adopted(link, run) or _created(link, run)
-        outbox.remember(link.store, link.target.key, "run", run_uid, known)
+        with link.store.transaction():
+            outbox.remember(link.store, link.target.key, "run", run_uid, known)
+            if run.mlflow_run_id != known:
+                store_runs.set_mlflow_run_id(link.store, run.run_uid, known)
         fault_point("run_remembered")
-        if run.mlflow_run_id != known:
-            store_runs.set_mlflow_run_id(link.store, run.run_uid, known)
-        fault_point("run_mirrored")
     link.run_ids[run_uid] = known
     return known
 
@@ -62,18 +64,32 @@ def _adopted(link: Link, run: Run) -> str | None:
             if found.data.tags.get(RUN_UID_TAG) != run.run_uid:
                 link.client.set_tag(run.mlflow_run_id, RUN_UID_TAG, run.run_uid)
             return run.mlflow_run_id
+    matches = _tagged(link, run)
+    # Ours first: what an earlier delivery made must not be made again beside a run of the user's own mlflow.
+    ours = [match for match in matches if MADE_TAG in match.data.tags]
+    return str((ours or matches)[0].info.run_id) if matches else None
+
+
+def _tagged(link: Link, run: Run) -> list[MlflowRun]:
+    """Runs in MLflow that carry our id, oldest first: ours, and those of the user's own mlflow."""
     from mlflow.entities import ViewType
 
-    experiments = [experiment_id(link, run.experiment), "0"]
+    wanted = {experiment_id(link, run.experiment), "0"}
+    if link.target.database is not None:
+        # The user's mlflow may be in any experiment; in a file of this machine looking at all is cheap.
+        wanted |= {experiment.experiment_id for experiment in link.client.search_experiments()}
     # Deleted runs too: one that a person deleted in MLflow must not come back under another id.
-    runs: Sequence[MlflowRun] = link.client.search_runs(
-        experiments, f"tags.`{RUN_UID_TAG}` = '{run.run_uid}'", run_view_type=ViewType.ALL, max_results=1
+    found: Sequence[MlflowRun] = link.client.search_runs(
+        sorted(wanted),
+        f"tags.`{RUN_UID_TAG}` = '{run.run_uid}'",
+        run_view_type=ViewType.ALL,
+        order_by=["attributes.start_time ASC"],
     )
-    return str(runs[0].info.run_id) if runs else None
+    return list(found)
 
 
 def _created(link: Link, run: Run) -> str:
-    tags: dict[str, str] = {RUN_UID_TAG: run.run_uid}
+    tags: dict[str, str] = {RUN_UID_TAG: run.run_uid, MADE_TAG: "true"}
     if run.parent_uid is not None and _exists(link, run.parent_uid):
         tags[PARENT_TAG] = mlflow_run(link, run.parent_uid)
     if run.user:
@@ -190,8 +206,11 @@ def send_note(link: Link, run_id: str, rows: Sequence[outbox.Item]) -> None:
 
 
 def send_end(link: Link, run_id: str, rows: Sequence[outbox.Item]) -> None:
-    """How and when the run ended."""
+    """How and when the run ended; runs that the user's own mlflow made in it become its children."""
     run = _row(link, rows)
+    for other in _tagged(link, run):
+        if other.info.run_id != run_id and PARENT_TAG not in other.data.tags:
+            link.client.set_tag(other.info.run_id, PARENT_TAG, run_id)
     ended = None if run.ended_at is None else int(run.ended_at * 1000)
     link.client.set_terminated(run_id, status=str(run.status), end_time=ended)
     fault_point("status_sent")
@@ -216,6 +235,11 @@ def gone(link: Link, run_uid: str) -> str | None:
             return "MLflow no longer has the run."
         raise
     return None if stage == "active" else "The run was deleted in MLflow."
+
+
+def is_deleted(link: Link, run_uid: str) -> bool:
+    """Whether our store says that the run is deleted."""
+    return any(run.deleted_at is not None for run in store_runs.load_runs(link.store, [RunUid(run_uid)]))
 
 
 def _row(link: Link, rows: Sequence[outbox.Item]) -> Run:

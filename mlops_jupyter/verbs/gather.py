@@ -92,14 +92,10 @@ def _recorded(
             certainty=certainty,
             across_sessions=across_sessions,
         )
-    version = provenance.latest_version(
-        workspace.store, EntityKind.VARIABLE, target, session_id=session, present=True
-    )
+    version = provenance.latest_version(workspace.store, EntityKind.VARIABLE, target, session_id=session, present=True)
     if version is None or version.execution_id is None:
         return None
-    return backward_slice(
-        source, target=target, version=version, certainty=certainty, across_sessions=across_sessions
-    )
+    return backward_slice(source, target=target, version=version, certainty=certainty, across_sessions=across_sessions)
 
 
 def _static(

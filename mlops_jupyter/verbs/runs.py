@@ -64,8 +64,7 @@ def show_run(workspace: Workspace, run_id: str, *, team: bool = False) -> Docume
         ]
         document["metric_history"] = {
             key: [
-                {"value": number(m.value), "step": m.step, "timestamp": m.timestamp}
-                for m in history[-HISTORY_LIMIT:]
+                {"value": number(m.value), "step": m.step, "timestamp": m.timestamp} for m in history[-HISTORY_LIMIT:]
             ]
             for key, history in store_runs.metric_histories(store, uid).items()
         }

@@ -24,9 +24,7 @@ def age(path: Path, seconds: float = 60.0) -> None:
 
 @given(st.binary(max_size=3000))
 @settings(max_examples=50, deadline=None)
-def test_a_digest_is_the_sha256_of_the_bytes(
-    tmp_path_factory: pytest.TempPathFactory, content: bytes
-) -> None:
+def test_a_digest_is_the_sha256_of_the_bytes(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "digest.bin"
     path.write_bytes(content)
     assert file_digest(path) == "sha256:" + hashlib.sha256(content).hexdigest()

@@ -32,9 +32,7 @@ KEY = Digest("sha256:" + hashlib.sha256(CONTENT).hexdigest())
 
 
 def objects(folder: Path) -> list[str]:
-    return sorted(
-        f"sha256:{path.parent.name}{path.name}" for path in (folder / "sha256").rglob("*") if path.is_file()
-    )
+    return sorted(f"sha256:{path.parent.name}{path.name}" for path in (folder / "sha256").rglob("*") if path.is_file())
 
 
 def leftovers(folder: Path) -> list[Path]:
@@ -49,9 +47,7 @@ def exchange(tmp_path: Path) -> Exchange:
 
 @given(st.binary(max_size=4000))
 @settings(max_examples=60, deadline=None)
-def test_what_is_put_comes_back_under_its_sha256(
-    tmp_path_factory: pytest.TempPathFactory, content: bytes
-) -> None:
+def test_what_is_put_comes_back_under_its_sha256(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     exchange = Exchange(tmp_path_factory.getbasetemp() / "round-trip")
     digest = exchange.put_bytes(content)
     assert digest == "sha256:" + hashlib.sha256(content).hexdigest()
@@ -279,9 +275,7 @@ def test_killed_at_any_line_no_half_object_is_left(tmp_path: Path) -> None:
     while True:
         line += 1
         folder = tmp_path / str(line)
-        done = subprocess.run(
-            [sys.executable, "-c", KILLED_AT_LINE, str(folder), str(line)], timeout=60, check=False
-        )
+        done = subprocess.run([sys.executable, "-c", KILLED_AT_LINE, str(folder), str(line)], timeout=60, check=False)
         assert objects(folder) in ([], [whole])
         if objects(folder):
             assert Exchange(folder).get(whole) == bytes(100_000)
@@ -304,7 +298,5 @@ def test_opening_takes_the_settings_and_imports_no_fsspec(tmp_path: Path) -> Non
         "print(sorted({m.split('.')[0] for m in set(sys.modules) - before} & "
         "{'fsspec', 'asyncio', 'numpy', 'pandas', 'ssl'}))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"

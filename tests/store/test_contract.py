@@ -31,14 +31,10 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 
 def test_execution_round_trip(store: Connection) -> None:
-    executions.start_session(
-        store, make.session(environment=Digest("sha256:env")), environment='{"python": "3.11"}'
-    )
+    executions.start_session(store, make.session(environment=Digest("sha256:env")), environment='{"python": "3.11"}')
     first, second = make.execution(0), make.execution(1, error="ValueError: no", run_uid=RunUid("r" * 32))
     x = make.version("x", first.execution_id, type_name="int", summary="1", digest=Digest("xxh3:1"))
-    weak = make.version(
-        "x", second.execution_id, strong=False, previous=x.version_id, grade=Grade.ASSUMED, at=12.0
-    )
+    weak = make.version("x", second.execution_id, strong=False, previous=x.version_id, grade=Grade.ASSUMED, at=12.0)
     use = Used(execution_id=second.execution_id, version_id=x.version_id, grade=Grade.EXACT, reason="read")
 
     executions.append_execution(store, first, versions=[x])
@@ -197,9 +193,7 @@ def test_details_of_a_run(store: Connection) -> None:
     run = make.run()
     runs.start_run(store, run)
     uid = run.run_uid
-    data = DatasetVersion(
-        name="d", digest=Digest("sha256:1"), source="d.csv", context="training", shape=(3, 2)
-    )
+    data = DatasetVersion(name="d", digest=Digest("sha256:1"), source="d.csv", context="training", shape=(3, 2))
     model = ModelRecord(
         model_uid="m" * 32, name="clf", class_name="X", flavor="sklearn", digest=None, size=0,
         requirements=("a==1",), error="too large",
@@ -273,7 +267,7 @@ def test_threads_share_a_connection(store: Connection) -> None:
             for step in range(20):
                 runs.log_metrics(store, run.run_uid, [make.metric(f"m{number}", 1.0, step=step)])
                 runs.set_tags(store, run.run_uid, {f"t{number}": str(step)})
-        except BaseException as error:  # noqa: BLE001 - handed to the test
+        except BaseException as error:
             failures.append(error)
 
     threads = [threading.Thread(target=log, args=(n,)) for n in range(4)]

@@ -69,9 +69,7 @@ def test_a_change_and_its_audit_entry_are_one(store: Connection) -> None:
 
 
 def _three(store: Connection) -> list[audit.AuditEntry]:
-    return [
-        audit.append(store, "ada", "git", "promote", f"clf/{n}", {"n": n, "who": "é\0"}) for n in range(3)
-    ]
+    return [audit.append(store, "ada", "git", "promote", f"clf/{n}", {"n": n, "who": "é\0"}) for n in range(3)]
 
 
 def test_the_chain_holds(store: Connection) -> None:

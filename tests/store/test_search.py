@@ -41,16 +41,14 @@ def _rows() -> Iterator[dict[str, Any]]:
             "start": _START + (n * 17 % 44) * 1000,
             "end": None if status is RunStatus.RUNNING else _START + n * 500 + 1,
             "metrics": {
-                k: v
-                for k, v in (("acc", _ACCURACIES[n % 9]), ("val loss", n / 7 if n % 2 else None))
-                if v is not None
+                k: v for k, v in (("acc", _ACCURACIES[n % 9]), ("val loss", n / 7 if n % 2 else None)) if v is not None
             },
             "params": {
                 k: v
                 for k, v in (("model", _MODELS[n % 11]), ("learning-rate", "0.1" if n % 4 else None))
                 if v is not None
             },
-            "tags": {"team": t for t in [_TEAMS[n % 4]] if t is not None},
+            "tags": {k: v for k, v in (("team", _TEAMS[n % 4]),) if v is not None},
             "datasets": [
                 (name, f"d{n % 2}", context)
                 for name, context in (("iris", "training"), ("wine", "testing"))
@@ -132,9 +130,7 @@ class Oracle:
                 self._client.set_terminated(run_id, str(row["status"]), row["end"])
 
     def search(self, filter_string: str, order_by: list[str]) -> list[int]:
-        found = self._client.search_runs(
-            [self._experiment], filter_string, order_by=order_by, max_results=1000
-        )
+        found = self._client.search_runs([self._experiment], filter_string, order_by=order_by, max_results=1000)
         return [self._numbers[run.info.run_id] for run in found]
 
 
@@ -235,20 +231,14 @@ def test_postgresql_finds_what_sqlite_finds(sqlite_store: Connection, postgres_s
 
 
 _numbers = st.sampled_from(["0", "0.5", "0.9", "-1.5", "3", "1e3", "-2e-1", "1.5"])
-_texts = st.sampled_from(
-    ["tree", "Tree", "t%", "a_b", "%", "a*b", "0.1", "red", "run 1", "FINISHED", "iris", "d0", ""]
-)
+_texts = st.sampled_from(["tree", "Tree", "t%", "a_b", "%", "a*b", "0.1", "red", "run 1", "FINISHED", "iris", "d0", ""])
 _equalities = st.sampled_from(["=", "!=", "LIKE", "ILIKE", "like", "ilike"])
 _comparisons = st.sampled_from(["=", "!=", "<", "<=", ">", ">="])
 _conditions = st.one_of(
-    st.builds(
-        "{} {} {}".format, st.sampled_from(["metrics.acc", "metric.`val loss`"]), _comparisons, _numbers
-    ),
+    st.builds("{} {} {}".format, st.sampled_from(["metrics.acc", "metric.`val loss`"]), _comparisons, _numbers),
     st.builds(
         "{} {} '{}'".format,
-        st.sampled_from(
-            ["params.model", 'param."learning-rate"', "tags.team", "run_name", "status", "user_id"]
-        ),
+        st.sampled_from(["params.model", 'param."learning-rate"', "tags.team", "run_name", "status", "user_id"]),
         _equalities,
         _texts,
     ),
@@ -263,9 +253,7 @@ _conditions = st.one_of(
         _comparisons,
         st.integers(_START - 1000, _START + 45_000).map(str),
     ),
-    st.builds(
-        "datasets.{} {} '{}'".format, st.sampled_from(["name", "digest", "context"]), _equalities, _texts
-    ),
+    st.builds("datasets.{} {} '{}'".format, st.sampled_from(["name", "digest", "context"]), _equalities, _texts),
 )
 _order_keys = [
     "metrics.acc",
@@ -299,9 +287,7 @@ def filled(request: pytest.FixtureRequest) -> Connection:
 
 def test_pages_join_to_the_whole(filled: Connection) -> None:
     whole, total = search_runs(filled, order_by=["metrics.acc DESC"])
-    pages = [
-        search_runs(filled, order_by=["metrics.acc DESC"], limit=10, offset=at) for at in range(0, 60, 10)
-    ]
+    pages = [search_runs(filled, order_by=["metrics.acc DESC"], limit=10, offset=at) for at in range(0, 60, 10)]
     assert list(itertools.chain.from_iterable(page for page, _ in pages)) == whole
     assert {n for _, n in pages} == {total}
     assert search_runs(filled, offset=40)[0] == search_runs(filled)[0][40:]

@@ -1,0 +1,71 @@
+# Needs Python 3.11 or later and make; everything else is installed into folders of this checkout.
+#   make demo      the main job on real data, in an environment with what users install
+#   make test      everything that this machine can test; names what it has to skip
+
+PYTHON ?= python3
+USER_VENV := .venv
+TEST_VENV := .venv-test
+LAB_SOURCES := package.json package-lock.json tsconfig.json $(wildcard labextension/src/*) $(wildcard labextension/src/*/*) $(wildcard labextension/style/*) $(wildcard labextension/schema/*)
+DEMO_DIR := mlops-demo
+
+.PHONY: help install demo lab test test-fast lint bench docs lock clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make install   an environment in $(USER_VENV) with the package, JupyterLab and the demo's libraries"
+	@echo "make demo      run the quickstart headless and tracked, and report what there is now"
+	@echo "make lab       JupyterLab with the sidebar, on the demo's folder"
+	@echo "make test      lint, types, layers, tests (core, then browser, servers, peers), docs"
+	@echo "make bench     the benchmarks, each against its peer"
+	@echo "make docs      the documentation site in site/"
+
+PY_SOURCES := $(shell find mlops_jupyter -name '*.py' -o -name '*.json' -not -path '*/labextension/*')
+
+$(USER_VENV)/installed: requirements/demo.txt pyproject.toml notebooks/quickstart.ipynb $(LAB_SOURCES) $(PY_SOURCES)
+	@scripts/check-python "$(PYTHON)"
+	@echo "Setting up $(USER_VENV) (once, a minute or two)"
+	"$(PYTHON)" -m venv $(USER_VENV)
+	$(USER_VENV)/bin/python -m pip install --quiet --upgrade "pip>=25"
+	$(USER_VENV)/bin/python -m pip install --quiet -r requirements/demo.txt
+	$(USER_VENV)/bin/python -m pip install --quiet --no-deps --force-reinstall .
+	touch $@
+
+$(TEST_VENV)/installed: requirements/test.txt pyproject.toml $(LAB_SOURCES)
+	@scripts/check-python "$(PYTHON)"
+	@echo "Setting up $(TEST_VENV) (once, a minute or two)"
+	"$(PYTHON)" -m venv $(TEST_VENV)
+	$(TEST_VENV)/bin/python -m pip install --quiet --upgrade "pip>=25"
+	$(TEST_VENV)/bin/python -m pip install --quiet -r requirements/test.txt
+	$(TEST_VENV)/bin/python -m pip install --quiet --no-deps -e .
+	touch $@
+
+install: $(USER_VENV)/installed
+
+demo: $(USER_VENV)/installed
+	$(USER_VENV)/bin/mlops demo --dir $(DEMO_DIR)
+
+lab: $(USER_VENV)/installed
+	mkdir -p $(DEMO_DIR)
+	test -e $(DEMO_DIR)/quickstart.ipynb || cp notebooks/quickstart.ipynb $(DEMO_DIR)/
+	cd $(DEMO_DIR) && ../$(USER_VENV)/bin/jupyter lab quickstart.ipynb
+
+test: $(TEST_VENV)/installed
+	scripts/test $(TEST_VENV)
+
+test-fast: $(TEST_VENV)/installed
+	scripts/test $(TEST_VENV) --fast
+
+lint: $(TEST_VENV)/installed
+	scripts/test $(TEST_VENV) --lint
+
+bench: $(TEST_VENV)/installed
+	$(TEST_VENV)/bin/python benchmarks/run_all.py
+
+docs: $(TEST_VENV)/installed
+	$(TEST_VENV)/bin/mkdocs build --strict
+
+lock: $(TEST_VENV)/installed
+	scripts/lock $(TEST_VENV)
+
+clean:
+	rm -rf $(USER_VENV) $(TEST_VENV) $(DEMO_DIR) site build dist node_modules labextension/lib mlops_jupyter/labextension

@@ -1,0 +1,5 @@
+"""``python -m mlops_jupyter`` is the command ``mlops``."""
+
+from mlops_jupyter.cli import main
+
+main()

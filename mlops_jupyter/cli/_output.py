@@ -1,0 +1,135 @@
+"""How documents are shown: JSON for machines, tables for people; progress goes to standard error."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any
+
+import click
+
+
+@dataclass
+class Page:
+    """What a command said, kept for a notebook instead of written to standard output."""
+
+    text: list[str] = field(default_factory=list)
+    html: list[str] = field(default_factory=list)
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        html = "".join(self.html)
+        return {"text/plain": "\n".join(self.text), "text/html": f'<div class="mlops-page">{html}</div>'}
+
+
+_page: ContextVar[Page | None] = ContextVar("mlops_page", default=None)
+
+
+@contextmanager
+def collected() -> Iterator[Page]:
+    """Collect what the commands inside would write to standard output."""
+    page = Page()
+    token = _page.set(page)
+    try:
+        yield page
+    finally:
+        _page.reset(token)
+
+
+def echo(text: str = "") -> None:
+    """A line of the answer."""
+    page = _page.get()
+    if page is None:
+        click.echo(text)
+    else:
+        unstyled = click.unstyle(text)
+        page.text.append(unstyled)
+        page.html.append(f"<pre style='margin:0'>{escape(unstyled)}</pre>")
+
+
+def plain(text: object) -> str:
+    """``text`` without control characters, so that a name from a notebook cannot drive the terminal."""
+    return "".join(c if c.isprintable() else " " if c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in str(text))
+
+
+def emit_json(document: Mapping[str, Any]) -> None:
+    """Write the one document of a ``--json`` call."""
+    echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[int] = ()) -> None:
+    """A table; columns in ``right`` are aligned right. Fits the terminal's width."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for index, header in enumerate(headers):
+        grid.add_column(header, justify="right" if index in right else "left", overflow="fold")
+    for row in rows:
+        grid.add_row(*(Text(plain(cell)) for cell in row))
+    page = _page.get()
+    if page is None:
+        Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(grid)
+        return
+    console = Console(width=120, highlight=False, color_system=None, force_jupyter=False)
+    with console.capture() as text:
+        console.print(grid)
+    page.text.append(text.get().rstrip())
+    page.html.append(_html_table(headers, rows, right))
+
+
+def _html_table(headers: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[int]) -> str:
+    def cell(tag: str, index: int, value: object) -> str:
+        align = "right" if index in right else "left"
+        return f"<{tag} style='text-align:{align}'>{escape(plain(value))}</{tag}>"
+
+    head = "".join(cell("th", index, header) for index, header in enumerate(headers))
+    body = "".join(
+        "<tr>" + "".join(cell("td", index, value) for index, value in enumerate(row)) + "</tr>" for row in rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def heading(text: str) -> None:
+    """A bold line."""
+    echo(click.style(plain(text), bold=True))
+
+
+def number(value: object) -> str:
+    """A metric for people: six significant digits; ``NaN`` and infinities by name."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return f"{value:.6g}"
+    return str(value)
+
+
+def when(epoch_ms: int | None) -> str:
+    """Local time to the second."""
+    return "" if epoch_ms is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(epoch_ms / 1000))
+
+
+def lasted(seconds: float | None) -> str:
+    """A duration for people."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def pairs(values: Mapping[str, object], *, limit: int = 4) -> str:
+    """``a=1 b=2 … +3`` in one line."""
+    shown = [f"{key}={number(value)}" for key, value in list(values.items())[:limit]]
+    more = len(values) - len(shown)
+    return " ".join(shown) + (f" … +{more}" if more > 0 else "")

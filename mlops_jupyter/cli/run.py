@@ -1,0 +1,111 @@
+"""``mlops run``: a notebook headless, with the same capture and a truthful end state."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ._output import echo, emit_json, heading, lasted, number, plain
+
+
+class Progress:
+    """Shows cells as they run: one moving line on a terminal, plain or JSON lines elsewhere."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._moving = sys.stderr.isatty() and not as_json
+        self._started = time.monotonic()
+
+    def __call__(self, index: int, total: int, state: str, preview: str) -> None:
+        """``index``: 0-based position of the cell; ``state``: started, succeeded, failed …"""
+        if self._as_json:
+            event = {"time": time.time(), "cell": index + 1, "of": total, "state": state, "source": preview}
+            click.echo(json.dumps(event), err=True)
+        elif self._moving:
+            done = round(24 * (index + (state != "started")) / max(total, 1))
+            bar = "█" * done + "░" * (24 - done)
+            took = lasted(time.monotonic() - self._started)
+            line = f"\r{bar} {index + 1}/{total} {state} {took}  {plain(preview)[:40]}"
+            click.echo(line.ljust(110)[:110], nl=False, err=True)
+        elif state != "started":
+            click.echo(f"cell {index + 1}/{total} {state}: {plain(preview)[:70]}", err=True)
+
+    def close(self) -> None:
+        """Leave the moving line."""
+        if self._moving:
+            click.echo("\r" + " " * 110 + "\r", nl=False, err=True)
+
+
+@click.command()
+@click.argument("notebook", type=click.Path(path_type=Path))
+@click.argument("out", required=False, type=click.Path(path_type=Path))
+@click.option("-p", "--parameter", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="Set a parameter.")
+@click.option("-f", "--params-file", type=click.Path(path_type=Path), help="Parameters from a YAML or JSON file.")
+@click.option("-y", "--yaml", "yaml_text", multiple=True, metavar="YAML", help="Parameters as YAML text.")
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds for the whole run.")
+@click.option("--cell-timeout", type=click.FloatRange(0, min_open=True), help="Seconds for each cell.")
+@click.option("--cwd", type=click.Path(path_type=Path), help="Working folder; default: the notebook's.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Of progress on stderr.")
+@click.option("--require-sync", is_flag=True, help="Exit with 75 where the record could not be delivered.")
+@click.option("--json", "as_json", is_flag=True, help="The result as one JSON document on standard output.")
+def run(
+    notebook: Path,
+    out: Path | None,
+    parameters: tuple[tuple[str, str], ...],
+    params_file: Path | None,
+    yaml_text: tuple[str, ...],
+    timeout: float | None,
+    cell_timeout: float | None,
+    cwd: Path | None,
+    log_format: str,
+    require_sync: bool,
+    as_json: bool,
+) -> int:
+    """Run NOTEBOOK headless and write the executed notebook to OUT (default: .mlops/runs/ID/)."""
+    from mlops_jupyter.verbs.run import run as run_verb
+
+    progress = Progress(as_json=log_format == "json")
+    try:
+        document = run_verb(
+            notebook,
+            out,
+            parameters=parameters,
+            params_file=params_file,
+            yaml=yaml_text,
+            timeout=timeout,
+            cell_timeout=cell_timeout,
+            cwd=cwd,
+            require_sync=require_sync,
+            on_cell=progress,
+        )
+    finally:
+        progress.close()
+    if as_json:
+        emit_json(document)
+    else:
+        show_result(document)
+    return int(document["exit_code"])
+
+
+def show_result(document: dict[str, Any]) -> None:
+    """The end of a run for people."""
+    cells = document["cells"]
+    heading(f"{document['state']}  {document['notebook']}  in {lasted(document['duration'])}")
+    echo(f"  run       {document['run_id']}")
+    echo(f"  cells     {cells['succeeded']} of {cells['total']} succeeded")
+    if document["parameters"]:
+        shown = "  ".join(f"{key}={number(value)}" for key, value in document["parameters"].items())
+        echo(f"  with      {plain(shown)}")
+    echo(f"  output    {plain(document['output'])}")
+    failed = document["failed_cell"]
+    if failed:
+        click.echo(f"  cell {failed['index'] + 1} {plain(failed['error'])}", err=True)
+    for warning in document["warnings"]:
+        click.echo(f"mlops: {plain(warning)}", err=True)
+    if not document["delivered"]:
+        click.echo("mlops: not everything is in MLflow yet; `mlops sync` delivers the rest.", err=True)

@@ -1,0 +1,143 @@
+"""What a headless run needs, checked before anything is started: bad input ends here with nothing written."""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jupyter_client.kernelspec import KernelSpecManager
+from nbformat import NotebookNode
+
+from mlops_jupyter.config import Settings
+from mlops_jupyter.entities import RunUid
+from mlops_jupyter.errors import UsageError
+
+from .document import read_notebook
+from .kernel import kernel_language
+from .parameters import (
+    PARAMETERS_TAG,
+    Parameter,
+    check_values,
+    effective_values,
+    infer_parameters,
+    inject,
+    read_values,
+    tagged_cell,
+)
+from .record import part_file
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything that was checked before anything is started."""
+
+    run_uid: RunUid
+    notebook: Path
+    output: Path
+    folder: Path
+    cwd: Path
+    document: NotebookNode
+    kernel_name: str
+    specs: KernelSpecManager
+    is_python: bool
+    parameters: list[Parameter]
+    given: dict[str, Any]
+    values: dict[str, Any]
+    warnings: list[str] = field(default_factory=list)
+
+
+def make_plan(
+    settings: Settings,
+    notebook: Path,
+    out: Path | None,
+    parameters: Iterable[tuple[str, str]] | Mapping[str, Any],
+    files: Iterable[Path],
+    texts: Iterable[str],
+    cwd: Path | None,
+) -> Plan:
+    """Check everything that can be checked. Raises as ``run_notebook``."""
+    notebook = Path(notebook)
+    document = read_notebook(notebook)
+    notebook = notebook.absolute()
+    warnings: list[str] = []
+    name = document.metadata.get("kernelspec", {}).get("name")
+    if not name:
+        name = "python3"
+        warnings.append("The notebook names no kernel; python3 was used.")
+    specs = KernelSpecManager()
+    is_python = kernel_language(name, specs) == "python"
+    pairs = () if isinstance(parameters, Mapping) else parameters
+    given = read_values(files=files, texts=texts, pairs=pairs)
+    given.update(parameters if isinstance(parameters, Mapping) else {})
+    known, checked = _parameters(notebook, document, given, is_python=is_python)
+    run_uid = RunUid(uuid.uuid4().hex)
+    folder = settings.runs / run_uid
+    if checked:
+        inject(document, checked)
+    return Plan(
+        run_uid=run_uid, notebook=notebook, output=_output(notebook, out, folder, run_uid), folder=folder,
+        cwd=_cwd(notebook, cwd), document=document, kernel_name=name, specs=specs, is_python=is_python,
+        parameters=known, given=checked, values=effective_values(known, checked), warnings=warnings,
+    )  # fmt: skip
+
+
+def _parameters(
+    notebook: Path, document: NotebookNode, given: Mapping[str, Any], *, is_python: bool
+) -> tuple[list[Parameter], dict[str, Any]]:
+    index = tagged_cell(document, PARAMETERS_TAG)
+    if given and not is_python:
+        raise UsageError(
+            "Parameters can only be given to Python notebooks.",
+            hint="Use: papermill --engine mlops IN OUT -p …",
+        )
+    if given and index is None:
+        raise UsageError(
+            f"{notebook.name} has no parameters cell, so it takes no parameter {next(iter(given))!r}.",
+            hint='Give the cell that assigns them the tag "parameters" (cell toolbar: Property Inspector, Cell Tags).',
+        )
+    if index is None or not is_python:
+        return [], {}
+    try:
+        known = infer_parameters(document.cells[index].source)
+    except UsageError:
+        if given:
+            raise
+        return [], {}  # the cell will raise its own SyntaxError
+    return known, check_values(known, given)
+
+
+def _output(notebook: Path, out: Path | None, folder: Path, run_uid: str) -> Path:
+    """Where the executed notebook goes; checked by writing beside it."""
+    if out is None:
+        return folder / notebook.name
+    if re.match(r"[a-z][a-z0-9+.-]+:/", str(out)):  # a Path has one slash less than the URL had
+        raise UsageError(f"The output {str(out)!r} must be a local file.", hint="Copy it afterwards.")
+    path = Path(os.path.realpath(Path(out).absolute()))  # a link keeps pointing to what is replaced
+    if path.is_dir():
+        raise UsageError(f"The output {out} is a folder.", hint=f"Name a file in it: {Path(out) / notebook.name}")
+    if path == Path(os.path.realpath(notebook)) or (path.exists() and path.samefile(notebook)):
+        raise UsageError(f"The output {out} is the notebook itself.", hint="Name another file; nothing was changed.")
+    if not path.parent.is_dir():
+        raise UsageError(f"The output folder {path.parent} does not exist.", hint="Create it first.")
+    probe = part_file(path, run_uid)
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(
+            f"The output folder {path.parent} cannot be written: {error.strerror or error}.",
+            hint="Make it writable or name another output.",
+        ) from None
+    return path
+
+
+def _cwd(notebook: Path, cwd: Path | None) -> Path:
+    folder = notebook.parent if cwd is None else Path(cwd).absolute()
+    if not folder.is_dir():
+        raise UsageError(f"The working folder {cwd} does not exist.")
+    return folder
