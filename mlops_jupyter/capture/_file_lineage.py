@@ -42,8 +42,8 @@ class FileRecord:
     """The file's modification time, seconds since the epoch."""
     strong: bool = True
     """A write that replaced the file; false: appended to or changed in place."""
-    before: Digest | None = None
-    """What a file held before it was written to in place, where that is known."""
+    before: FileRecord | None = None
+    """The file before it was written to in place or read and replaced, where there was one."""
     deleted: bool = False
 
 
@@ -66,8 +66,9 @@ class _Found:
     session_id: SessionId
     versions: list[EntityVersion] = field(default_factory=list)
 
-    def version_of(self, record: FileRecord, digest: Digest | None) -> tuple[EntityVersion, Grade | None]:
-        """Version of ``record.key`` that held ``digest``, made where there is none; a grade if guessed."""
+    def version_of(self, record: FileRecord) -> tuple[EntityVersion, Grade | None]:
+        """The version that ``record`` shows, made where there is none; a grade if it is a guess."""
+        digest = record.digest
         for version in self.versions:
             if version.name == record.key and version.execution_id is None and version.digest == digest:
                 return version, None
@@ -77,7 +78,7 @@ class _Found:
             if made or same:
                 return (made or same)[0], None
         latest = find_versions(self.connection, EntityKind.FILE, record.key, limit=1)
-        if latest and _may_be(latest[0], record, digest):
+        if latest and _may_be(latest[0], record):
             return latest[0], Grade.DECLARED if record.path is None else Grade.ASSUMED
         known = bool(latest) and not latest[0].deleted
         version = EntityVersion(
@@ -118,7 +119,7 @@ def to_lineage(
     execution = ExecutionId(execution_id)
     uses: dict[VersionId, Used] = {}
     for record in access.reads:
-        version, guess = found.version_of(record, record.digest)
+        version, guess = found.version_of(record)
         uses[version.version_id] = Used(
             execution_id=execution,
             version_id=version.version_id,
@@ -156,11 +157,12 @@ def _previous(found: _Found, record: FileRecord) -> VersionId | None:
     if record.deleted:
         latest = find_versions(found.connection, EntityKind.FILE, record.key, limit=1)
         return latest[0].version_id if latest and not latest[0].deleted else None
-    return found.version_of(record, record.before)[0].version_id
+    return found.version_of(record.before)[0].version_id if record.before is not None else None
 
 
-def _may_be(latest: EntityVersion, record: FileRecord, digest: Digest | None) -> bool:
+def _may_be(latest: EntityVersion, record: FileRecord) -> bool:
     """Whether ``record`` may be of ``latest`` although their digests cannot be compared (sampled, none)."""
+    digest = record.digest
     if latest.deleted or (
         digest is not None and latest.digest is not None and _kind(digest) == _kind(latest.digest)
     ):

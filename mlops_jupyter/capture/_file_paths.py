@@ -15,29 +15,30 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 CODE_SUFFIXES = (".py", ".pyc", ".pyi", ".pyx", ".so", ".pyd", ".dylib", ".dll", ".pth", ".ipynb")
 """Reading one of these is running or showing code; what it does to data is seen otherwise."""
 
-_FONT_SUFFIXES = (".ttf", ".otf", ".afm", ".woff", ".woff2", ".pfb", ".ttc")
-_TABLE_SUFFIXES = tuple(
-    [
-        ".csv",
-        ".tsv",
-        ".csv.gz",
-        ".csv.zip",
-        ".csv.bz2",
-        ".csv.xz",
-        ".tsv.gz",
-        ".parquet",
-        ".feather",
-        ".arrow",
-        ".npz",
-        ".npy",
-        ".npy.gz",
-        ".xlsx",
-        ".h5",
-        ".hdf5",
-        ".mat",
-        ".arff",
-        ".arff.gz",
-    ]
+_NO_DATA_SUFFIXES = (
+    ".ttf", ".otf", ".afm", ".woff", ".woff2", ".pfb", ".ttc",  # fonts
+    "-wal", "-shm", "-journal",  # SQLite's, beside the database
+)  # fmt: skip
+_TABLE_SUFFIXES = (
+    ".csv",
+    ".tsv",
+    ".csv.gz",
+    ".csv.zip",
+    ".csv.bz2",
+    ".csv.xz",
+    ".tsv.gz",
+    ".parquet",
+    ".feather",
+    ".arrow",
+    ".npz",
+    ".npy",
+    ".npy.gz",
+    ".xlsx",
+    ".h5",
+    ".hdf5",
+    ".mat",
+    ".arff",
+    ".arff.gz",
 )
 _DATASET_SUFFIXES = (
     *_TABLE_SUFFIXES,
@@ -54,19 +55,8 @@ _DATA_FOLDERS = frozenset({"data", "_data", "sample_data", "example_data", "pack
 _DATASET_FOLDERS = frozenset({"datasets", "dataset", "_datasets"})
 
 _SYSTEM = (
-    "/proc",
-    "/sys",
-    "/dev",
-    "/run",
-    "/etc",
-    "/usr",
-    "/lib",
-    "/lib64",
-    "/bin",
-    "/sbin",
-    "/System",
-    "/Library",
-)
+    "/proc", "/sys", "/dev", "/run", "/etc", "/usr", "/lib", "/lib64", "/bin", "/sbin", "/System", "/Library",
+)  # fmt: skip
 _HOME_FOLDERS = (
     ".cache", ".config", ".local", ".ipython", ".jupyter", ".matplotlib", ".conda", ".mamba", ".fontconfig",
     ".ssh", ".dask", ".virtualenvs", "Library/Caches", "Library/Jupyter", "Library/Fonts",
@@ -109,25 +99,24 @@ class PathRules:
         self.roots = tuple(
             dict.fromkeys(_with_slash(str(path)) for path in (root.absolute(), root.resolve(strict=False)))
         )
-        own = Path(__file__).parents[1]
-        inside = self.roots[-1]
-        installs = {
-            sys.prefix, sys.base_prefix, sys.exec_prefix, site.getuserbase(), os.path.dirname(os.__file__),
-        }  # fmt: skip
-        # A prefix that holds the workspace itself (``/usr``, a conda folder with notebooks) is no reason.
-        everywhere = {
-            _with_slash(os.path.realpath(place)) for place in installs if place
-        } | {_with_slash(place) for place in installs if place}  # fmt: skip
-        self._anywhere = (
-            *(place for place in everywhere if not inside.startswith(place)),
-            _with_slash(str(own)),
-            *(_with_slash(str(path.absolute())) for path in exclude),
-        )
         home = str(Path.home())
-        self._outside = (
-            *(_with_slash(place) for place in _SYSTEM),
-            *(_with_slash(f"{home}/{folder}") for folder in _HOME_FOLDERS),
+        installs = (
+            sys.prefix,
+            sys.base_prefix,
+            sys.exec_prefix,
+            site.getuserbase(),
+            os.path.dirname(os.__file__),
         )
+        places = {
+            *(place for install in installs if install for place in (install, os.path.realpath(install))),
+            *_SYSTEM,
+            *(f"{home}/{folder}" for folder in _HOME_FOLDERS),
+            str(Path(__file__).parents[1]),
+            *(str(path.absolute()) for path in exclude),
+        }
+        self._excluded = tuple(_with_slash(place) for place in places)
+        # Within the workspace only what lies deeper: it may itself be in ``/usr`` or a conda folder.
+        self._excluded_inside = tuple(place for place in self._excluded if place.startswith(self.roots))
         self._keys: dict[str, str | None] = {}
 
     def key(self, path: str) -> str | None:
@@ -141,21 +130,14 @@ class PathRules:
             return found
 
     def _key(self, path: str) -> str | None:
-        if path.endswith(_FONT_SUFFIXES):
+        if path.endswith(_NO_DATA_SUFFIXES):
             return None
-        for root in self.roots:
-            if path.startswith(root):
-                if _HIDDEN_FOLDERS.isdisjoint(path[len(root) :].split(os.sep)) and not path.startswith(
-                    self._anywhere
-                ):
-                    return printable(path[len(root) :].replace(os.sep, "/"))
-                return _package_key(path)
-        parts = path.split(os.sep)
-        if not _INSTALLED.isdisjoint(parts) or path.startswith(self._anywhere):
+        root = next((root for root in self.roots if path.startswith(root)), "")
+        excluded = self._excluded_inside if root else self._excluded
+        inner = path[len(root) :]
+        if path.startswith(excluded) or not _HIDDEN_FOLDERS.isdisjoint(inner.split(os.sep)):
             return _package_key(path)
-        if path.startswith(self._outside) or not _HIDDEN_FOLDERS.isdisjoint(parts):
-            return None
-        return printable(path.replace(os.sep, "/"))
+        return printable(inner.replace(os.sep, "/"))
 
 
 def _package_key(path: str) -> str | None:

@@ -29,7 +29,8 @@ class Touch:
     """One path in one cell. Times are seconds since the epoch."""
 
     __slots__ = (
-        "at", "before", "deleted", "first", "key", "path", "read", "reason", "replaced", "watched", "wrote",
+        "at", "before", "deleted", "first", "key", "path", "read", "reason", "replaced", "side",
+        "watched", "wrote",
     )  # fmt: skip
 
     def __init__(self, path: str, key: str, first: os.stat_result | None) -> None:
@@ -48,6 +49,8 @@ class Touch:
         self.deleted = False
         self.watched = False
         """Handed to something that may read or write; the difference tells."""
+        self.side: tuple[int, int] | None = None
+        """``side_file`` when it was first watched."""
         self.reason = ""
 
 
@@ -168,6 +171,7 @@ class Touches:
         touch = self._touch(name)
         if touch is not None and not touch.watched and not touch.wrote:
             touch.watched = True
+            touch.side = side_file(name)
             touch.reason = touch.reason or reason
             if touch.first is not None and touch.before is None:
                 touch.before = self._measure(name)
@@ -301,6 +305,12 @@ def absolute(path: Any) -> str | None:
         return str(os.path.abspath(path))
     except OSError:  # the current folder is gone
         return None
+
+
+def side_file(path: str) -> tuple[int, int] | None:
+    """Size and modification time (ns) of SQLite's write-ahead log beside a database, where there is one."""
+    status = _stat(path + "-wal")
+    return (status.st_size, status.st_mtime_ns) if status is not None and status.st_size else None
 
 
 def _local(place: Any) -> str | None:

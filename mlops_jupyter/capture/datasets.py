@@ -47,6 +47,13 @@ def is_data(value: Any) -> bool:
     return module.startswith(("scipy.sparse", "polars.", "pyarrow.")) and hasattr(value, "shape")
 
 
+def contiguous(value: Any, limit: int) -> Any:
+    """A copy of an array that is a view with gaps, where it has at most ``limit`` bytes; else the value itself."""
+    if is_array(value) and not value.flags.forc and not value.dtype.hasobject and value.nbytes <= limit:
+        return value.copy()
+    return value
+
+
 def shape_of(value: Any) -> tuple[int, ...]:
     """Rows and columns; one number for one dimension."""
     if type(value) in (list, tuple):
@@ -59,14 +66,24 @@ def schema_of(value: Any) -> str:
     columns: list[tuple[str, str]] = []
     if is_frame(value):
         if len(value.columns) <= _COLUMNS_LIMIT:
-            columns = [
-                (str(name), str(dtype)) for name, dtype in zip(value.columns, value.dtypes, strict=True)
-            ]
+            columns = [(str(name), dtype) for name, dtype in zip(value.columns, _dtypes(value), strict=True)]
     elif is_series(value):
         columns = [("" if value.name is None else str(value.name), str(value.dtype))]
     elif is_array(value):
         columns = [("", str(value.dtype))]
     return json.dumps([{"name": name, "type": kind} for name, kind in columns]) if columns else ""
+
+
+def _dtypes(frame: Any) -> list[str]:
+    """Names of the columns' types; each type is turned into text once."""
+    texts: dict[int, str] = {}
+    found = []
+    for dtype in frame.dtypes.to_numpy():
+        text = texts.get(id(dtype))
+        if text is None:
+            text = texts[id(dtype)] = str(dtype)
+        found.append(text)
+    return found
 
 
 def signature(features: Any, target: Any) -> str:
@@ -81,8 +98,8 @@ def signature(features: Any, target: Any) -> str:
 def _signature_part(value: Any, *, as_output: bool = False) -> str:
     if is_frame(value) and 0 < len(value.columns) <= _COLUMNS_LIMIT:
         columns = []
-        for name, dtype in zip(value.columns, value.dtypes, strict=True):
-            kind = _mlflow_type(str(dtype))
+        for name, dtype in zip(value.columns, _dtypes(value), strict=True):
+            kind = _mlflow_type(dtype)
             if kind is None or not isinstance(name, str):
                 return ""
             columns.append({"type": kind, "name": name, "required": True})
@@ -113,11 +130,13 @@ def input_example(features: Any) -> bytes | None:
     plain values."""
     document: dict[str, Any]
     if is_frame(features) and 0 < len(features.columns) <= _COLUMNS_LIMIT:
-        split = features.head(_EXAMPLE_ROWS).to_dict(orient="split")
-        if not all(isinstance(name, str) for name in split["columns"]):
+        columns = list(features.columns)
+        if not all(isinstance(name, str) for name in columns):
             return None
-        document = {"dataframe_split": {"columns": split["columns"], "data": split["data"]}}
-        cells = [cell for row in split["data"] for cell in row]
+        # Faster by far than to_dict(orient="split"), and plain Python values all the same.
+        rows = features.iloc[:_EXAMPLE_ROWS].to_numpy(dtype=object).tolist()
+        document = {"dataframe_split": {"columns": columns, "data": rows}}
+        cells = [cell for row in rows for cell in row]
     elif is_array(features) and features.ndim == 2 and features.shape[1] <= _COLUMNS_LIMIT:
         rows = features[:_EXAMPLE_ROWS].tolist()
         document = {"inputs": rows}

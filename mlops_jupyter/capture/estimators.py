@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlops_jupyter.entities import DatasetVersion, Metric, ParamSource
+from mlops_jupyter.entities import DatasetVersion, Digest, Metric, ParamSource
 
 from . import datasets
 from .findings import Found, scalar
@@ -67,7 +67,7 @@ class Sightings:
     """Metric name -> how many calls in the text gave it."""
     steps: dict[str, int] = field(default_factory=dict)
     fingerprint_seconds: float = 0.0
-    digests: dict[int, str] = field(default_factory=dict)
+    digests: dict[int, Digest] = field(default_factory=dict)
 
 
 class Watcher:
@@ -163,12 +163,12 @@ class Watcher:
             sightings.datasets.setdefault((label, digest, context), found)
         return name
 
-    def _digest(self, sightings: Sightings, value: Any) -> Any:
+    def _digest(self, sightings: Sightings, value: Any) -> Digest | None:
         known = sightings.digests.get(id(value))
         if known is not None and sightings.fingerprint_seconds > _FINGERPRINT_TOTAL:
             return known
         began = time.perf_counter()
-        found = fingerprint(value, budget_bytes=_FINGERPRINT_BYTES)
+        found = fingerprint(datasets.contiguous(value, _FINGERPRINT_BYTES), budget_bytes=_FINGERPRINT_BYTES)
         sightings.fingerprint_seconds += time.perf_counter() - began
         if found is None:
             return None

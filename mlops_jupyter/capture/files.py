@@ -27,7 +27,7 @@ from . import import_hooks
 from ._file_hook import get_switch
 from ._file_lineage import FileAccess, FileRecord, to_lineage
 from ._file_paths import PathRules
-from ._file_touches import EVENTS, Touch, Touches
+from ._file_touches import EVENTS, Touch, Touches, side_file
 
 __all__ = ["FileAccess", "FileRecord", "FileTracker", "to_lineage"]
 
@@ -66,11 +66,10 @@ class FileTracker:
         self._switch = get_switch()
         self._touches: Touches | None = None
         self._began = 0.0
-        self._handles: dict[str, os.stat_result | None] = {}
+        self._handles: dict[str, tuple[os.stat_result | None, tuple[int, int] | None]] = {}
         """Files that an earlier cell left open: path -> ``stat`` at the end of the last cell."""
         self._tree: dict[str, tuple[int, int, int]] | None = None
         self._undo: list[Callable[[], None]] = []
-        self._paused = False
 
     def install(self) -> None:
         """Add the audit hook (once in a process) and wrap libraries when they are imported. Idempotent."""
@@ -219,7 +218,7 @@ class FileTracker:
             at=now,
             modified_at=status.st_mtime,
             strong=touch.replaced,
-            before=touch.before.digest if touch.before is not None else None,
+            before=None if touch.replaced else _before(touch),
         )
 
     def _measure(self, path: str, deadline: float) -> FileDigest | None:
@@ -229,20 +228,41 @@ class FileTracker:
             return None
 
     def _add_left_open(self, touches: Touches) -> None:
-        for path, status in self._handles.items():
+        for path, (status, side) in self._handles.items():
             key = self._rules.key(path)
             current = _stat(path)
-            if path in touches.paths or key is None or current is None or _same(status, current):
+            if path in touches.paths or key is None or current is None:
+                continue
+            if _same(status, current) and side == side_file(path):
                 continue
             touch = touches.paths[path] = Touch(path, key, status)
             touch.watched = True
+            touch.side = side
             touch.reason = "written through a handle that an earlier cell opened"
 
     def _remember_left_open(self, touches: Touches) -> None:
         candidates = [touch.path for touch in touches.paths.values() if touch.wrote or touch.watched]
         candidates += [path for path in self._handles if path not in touches.paths]
         if candidates:
-            self._handles = {path: _stat(path) for path in _still_open(candidates)[:_MAX_HANDLES]}
+            self._handles = {
+                path: (_stat(path), side_file(path)) for path in _still_open(candidates)[:_MAX_HANDLES]
+            }
+
+
+def _before(touch: Touch) -> FileRecord | None:
+    if touch.first is None:
+        return None
+    found = touch.before
+    return FileRecord(
+        key=touch.key,
+        path=touch.path,
+        digest=found.digest if found is not None else None,
+        size=touch.first.st_size,
+        grade=found.grade if found is not None else Grade.ASSUMED,
+        reason="there before it was changed",
+        at=touch.at,
+        modified_at=touch.first.st_mtime,
+    )
 
 
 def _came_from_outside(touch: Touch, *, changed: bool) -> bool:
@@ -254,7 +274,7 @@ def _came_from_outside(touch: Touch, *, changed: bool) -> bool:
 
 
 def _changed(touch: Touch, status: os.stat_result | None) -> bool:
-    return not _same(touch.first, status)
+    return not _same(touch.first, status) or (touch.watched and touch.side != side_file(touch.path))
 
 
 def _same(one: os.stat_result | None, other: os.stat_result | None) -> bool:

@@ -177,7 +177,16 @@ def param_text(value: Any) -> str | None:
         text = type(value).__name__ if number is None else repr(number)
         if isinstance(number, float) and _is_numpy_integer(value):
             text = str(int(number))
-    return text if len(text) <= VALUE_LIMIT else None
+    return storable(text) if len(text) <= VALUE_LIMIT else None
+
+
+def storable(text: str) -> str:
+    """The text without lone surrogates, which no database and no message takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text
 
 
 def _repr(value: Any, depth: int) -> str:

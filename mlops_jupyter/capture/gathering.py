@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from .session import CaptureSession, Finished
     from .track import OpenRun
 
-_GIT_PATIENCE = 0.002
-"""Seconds that the end of a cell waits for git; later the thread adds what it finds."""
-
 
 def gather_record(
     session: CaptureSession, run: OpenRun, finished: Finished, sightings: Sightings, images: list[bytes]
@@ -198,14 +195,16 @@ def _figures(session: CaptureSession, finished: Finished, images: list[bytes]) -
 
 
 def _put(session: CaptureSession, path: str, content: bytes) -> Artifact:
-    return Artifact(path=path, digest=session.tracker.exchange.put_bytes(content), size=len(content))
+    return Artifact(
+        path=path, digest=session.tracker.exchange.put_bytes(content, durable=False), size=len(content)
+    )
 
 
 def _git(session: CaptureSession, run: OpenRun, record: RunRecord) -> None:
     watch = run.git
     if watch is None:
         return
-    state = watch.result(_GIT_PATIENCE)
+    state = watch.state
     if state is not None:
         tags, artifact = _git_findings(session, state)
         record.tags.update(tags)
@@ -225,7 +224,7 @@ def _git(session: CaptureSession, run: OpenRun, record: RunRecord) -> None:
         except Exception as error:  # noqa: BLE001 - a thread of ours
             session.faults.report("recording the state of git", error)
 
-    watch.when_ready(add)
+    watch.when_ready(add)  # no cell waits for git
 
 
 def _git_findings(session: CaptureSession, state: GitState) -> tuple[dict[str, str], list[Artifact]]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 DIFF_LIMIT = 1_000_000
 """Characters of a diff that are kept."""
+FRESH = 1.0
+"""Seconds for which one look is good for the runs that start meanwhile."""
 _TIMEOUT = 10.0
 """Seconds that one git command may take."""
 
@@ -30,22 +33,22 @@ class GitWatch:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._done = threading.Event()
+        self.begun = time.monotonic()
         self._lock = threading.Lock()
-        self._callback: Callable[[GitState], None] | None = None
+        self._callbacks: list[Callable[[GitState], None]] = []
         self._state: GitState | None = None
         threading.Thread(target=self._look, name="mlops-git", daemon=True).start()
 
-    def result(self, timeout: float) -> GitState | None:
-        """The state where it is known within ``timeout`` seconds."""
-        self._done.wait(timeout)
+    @property
+    def state(self) -> GitState | None:
+        """The state, or None while it is not known yet."""
         return self._state
 
     def when_ready(self, callback: Callable[[GitState], None]) -> None:
         """Call ``callback`` in the thread once the state is known, or now where it is."""
         with self._lock:
             if self._state is None:
-                self._callback = callback
+                self._callbacks.append(callback)
                 return
         callback(self._state)
 
@@ -56,9 +59,8 @@ class GitWatch:
             state = GitState(None, False, "")
         with self._lock:
             self._state = state
-            callback = self._callback
-        self._done.set()
-        if callback is not None:
+            callbacks = list(self._callbacks)
+        for callback in callbacks:
             callback(state)
 
 
@@ -66,12 +68,14 @@ def read_git(root: Path) -> GitState:
     """Commit, whether tracked files differ from it, and how. No commit outside of a repository."""
     if not any((folder / ".git").exists() for folder in (root, *root.parents)):
         return GitState(None, False, "")
-    commit = _git(root, "rev-parse", "--verify", "-q", "HEAD").strip() or None
-    if commit is None:
-        return GitState(None, bool(_git(root, "status", "--porcelain").strip()), "")
-    status = _git(root, "status", "--porcelain", "--untracked-files=normal")
-    diff = _git(root, "diff", "HEAD", "--no-color", "--no-ext-diff") if status.strip() else ""
-    return GitState(commit, bool(status.strip()), diff[:DIFF_LIMIT])
+    status = _git(root, "status", "--porcelain=v2", "--branch", "--untracked-files=normal").splitlines()
+    oid = next((line.split()[-1] for line in status if line.startswith("# branch.oid")), "(initial)")
+    changes = [line for line in status if not line.startswith("#")]
+    if oid == "(initial)":
+        return GitState(None, bool(changes), "")
+    tracked = any(not line.startswith("?") for line in changes)
+    diff = _git(root, "diff", "HEAD", "--no-color", "--no-ext-diff") if tracked else ""
+    return GitState(oid, bool(changes), diff[:DIFF_LIMIT])
 
 
 def _git(root: Path, *arguments: str) -> str:

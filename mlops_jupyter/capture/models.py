@@ -67,8 +67,10 @@ def spool_model(
         return replace(record, error=f"larger than model_size_limit ({size_limit} bytes)")
     except Exception as error:  # noqa: BLE001 - pickling runs the code of any class
         return replace(record, error=_why(error))
-    example = exchange.put_bytes(fitted.example) if fitted.example is not None else None
-    return replace(record, digest=exchange.put_bytes(content), size=len(content), input_example=example)
+    example = exchange.put_bytes(fitted.example, durable=False) if fitted.example is not None else None
+    return replace(
+        record, digest=exchange.put_bytes(content, durable=False), size=len(content), input_example=example
+    )
 
 
 def pickle_model(estimator: Any, size_limit: int) -> bytes:

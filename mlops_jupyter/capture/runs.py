@@ -56,6 +56,10 @@ class RunRecord:
             store_runs.add_dataset(store, self.run_uid, dataset)
         for model in self.models:
             store_runs.add_model(store, self.run_uid, model)
+        self.write_end(store)
+
+    def write_end(self, store: SQLiteConnection) -> None:
+        """Say how the run ended, where it did."""
         if self.ended_at is not None:
             store_runs.end_run(store, self.run_uid, self.status, at=self.ended_at)
 

@@ -156,7 +156,7 @@ class CaptureSession:
         try:
             self.files.install()
             result = self.shell.displayhook.exec_result
-            if result is not None and _does_more_than_load(result.info.raw_cell):
+            if result is not None and not result.info.silent and _does_more_than_load(result.info.raw_cell):
                 self.before_cell(result.info)
         except Exception as error:  # noqa: BLE001 - capture never breaks a cell
             self.faults.report("loading", error)
@@ -298,7 +298,16 @@ class CaptureSession:
             if record is not None:
                 record.write(store)
 
-        self.sink.write(write)
+        def write_least(store: SQLiteConnection) -> None:
+            records.append_execution(store, finished.execution)
+            if record is not None:
+                record.write_end(store)
+
+        try:
+            self.sink.write(write)
+        except Exception as fault:  # noqa: BLE001 - as above; a value that the store refuses must not cost the rest
+            self.faults.report("writing the record", fault)
+            self.sink.write(write_least)
         if record is not None:
             record.show(self.shell)
         self._deliver()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable
 
@@ -34,6 +35,7 @@ class Sink:
         self.faults = faults
         self._pid = os.getpid()
         self._pending: deque[Write] = deque()
+        self._lock = threading.RLock()
         self.in_memory = False
         self.store = self._open(settings)
 
@@ -69,8 +71,20 @@ class Sink:
         Raises:
             UsageError: the store refuses the statement for good.
         """
-        if self.foreign and self.in_memory:
+        if self.foreign:
+            return self._write_from_child(function)
+        with self._lock:
+            return self._write(function)
+
+    def _write_from_child(self, function: Write) -> bool:
+        """In a forked child: straight to the store, because nobody would flush what waits, and locks are the parent's."""
+        if self.in_memory:
             return False  # the parent's memory cannot be reached from here
+        with self.store.transaction():
+            function(self.store)
+        return True
+
+    def _write(self, function: Write) -> bool:
         if self._pending and not self.flush():
             self._keep(function)
             return False
@@ -100,6 +114,10 @@ class Sink:
     def flush(self, *, timeout: float | None = None) -> bool:
         """Write what waits; whether nothing waits any more. ``timeout``: seconds to wait for another
         writer."""
+        with self._lock:
+            return self._flush(timeout)
+
+    def _flush(self, timeout: float | None) -> bool:
         if timeout is not None:
             self.store.execute(f"PRAGMA busy_timeout={int(timeout * 1000)}")
         try:

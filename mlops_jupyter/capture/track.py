@@ -27,7 +27,7 @@ from mlops_jupyter.store import runs as store_runs
 from . import valueprobes
 from .environment import read_environment
 from .figures import FigureCollector
-from .git import GitWatch
+from .git import FRESH, GitWatch
 from .history import History
 from .mlflow_environment import MlflowEnvironment
 from .options import TrackOptions, parse_options
@@ -68,6 +68,7 @@ class Tracker:
         self._cell_run: OpenRun | None = None
         self._steps: OpenRun | None = None
         self._step_run: OpenRun | None = None
+        self._look: GitWatch | None = None
         self._parent = self._headless_parent()
         valueprobes.listen(lambda seen: self.watcher.receive(seen))
 
@@ -143,7 +144,7 @@ class Tracker:
     def _begin_cell(self, options: TrackOptions) -> None:
         parent = self._steps or self._parent
         self._cell_run = self.start("cell", options, parent=parent.run_uid if parent else None)
-        self._cell_run.git = GitWatch(self._session.settings.root)
+        self._cell_run.git = self._git()
         if "sklearn" in sys.modules:
             importlib.import_module("cloudpickle")  # now, so that the end of the cell does not wait for it
         if options.seed is not None:
@@ -246,7 +247,7 @@ class Tracker:
             )
         parent = self._parent.run_uid if self._parent is not None else None
         self._steps = self.start("steps", options, parent=parent)
-        self._steps.git = GitWatch(self._session.settings.root)
+        self._steps.git = self._git()
         if options.seed is not None:
             seed_everything(options.seed)
             self._session.sink.write(
@@ -255,6 +256,11 @@ class Tracker:
                 )
             )
         return self._steps
+
+    def _git(self) -> GitWatch:
+        if self._look is None or time.monotonic() - self._look.begun > FRESH:
+            self._look = GitWatch(self._session.settings.root)
+        return self._look
 
     def _run_uid(self) -> RunUid:
         assert self._steps is not None  # noqa: S101 - only called right after it was set

@@ -80,7 +80,8 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
         click.echo(error.format_message())
         return 2
     except click.ClickException as error:
-        where = f" See: {error.ctx.command_path} --help" if getattr(error, "ctx", None) else ""
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        where = f" See: {context.command_path} --help" if context else ""
         click.echo(f"mlops: {plain(error.format_message())}{where}", err=True)
         return 2
     except (click.Abort, KeyboardInterrupt):

@@ -24,7 +24,7 @@ from ._output import echo, emit_json, plain
     type=click.Choice(["text", "mermaid", "dot", "json", "openlineage", "prov"]),
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
-def lineage(target: str, direction: str | None, format_: str, as_json: bool) -> None:
+def lineage(target: str, direction: Direction | None, format_: str, as_json: bool) -> None:
     """What TARGET was made from, and what was made from it.
 
     TARGET: path/to/file, a URL, run:ID, cell:EXECUTION_ID, cell:NOTEBOOK#CELL_ID, or a variable's name.

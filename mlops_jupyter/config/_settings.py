@@ -88,7 +88,8 @@ def find_root(start: Path) -> Path:
     """Nearest ancestor of ``start`` (itself included) that holds a marker, else ``start``."""
     start = start.absolute()
     for folder in (start, *start.parents):
-        if any((folder / marker).exists() for marker in MARKERS):
+        # Unlike Path.exists, this is False for what lies in a folder that may not be entered.
+        if any(os.path.exists(folder / marker) for marker in MARKERS):  # noqa: PTH110
             return folder
     return start
 
@@ -100,7 +101,10 @@ def load_settings(start: Path | None = None, environ: Mapping[str, str] | None =
         UsageError: a settings file is not TOML, or holds an unknown key or a value of the wrong type.
     """
     environ = os.environ if environ is None else environ
-    start = Path.cwd() if start is None else Path(start).absolute()
+    try:
+        start = Path.cwd() if start is None else Path(start).absolute()
+    except FileNotFoundError:
+        raise UsageError("The current folder does not exist any more.", hint="Change to one that does.") from None
     explicit = environ.get("MLOPS_HOME")
     if explicit:
         home = Path(explicit).expanduser().absolute()
@@ -113,9 +117,9 @@ def load_settings(start: Path | None = None, environ: Mapping[str, str] | None =
         text = environ.get(f"MLOPS_{key.upper()}")
         if text:
             values[key] = _from_text(key, text, kind)
-    state = _state_folder(home, values.get("state_dir"))
-    tracking_uri = environ.get("MLFLOW_TRACKING_URI") or values.get("tracking_uri")
+    state = _state_folder(home, values.get("state_dir"), root, environ)
     embedded = f"sqlite:///{state / 'mlflow.db'}"
+    tracking_uri = _uri("tracking_uri", values, environ, root=root, start=start)
     return Settings(
         root=root,
         home=home,
@@ -123,7 +127,7 @@ def load_settings(start: Path | None = None, environ: Mapping[str, str] | None =
         store_url=values.get("store_url"),
         data_url=values.get("data_url"),
         tracking_uri=tracking_uri or embedded,
-        registry_uri=environ.get("MLFLOW_REGISTRY_URI") or values.get("registry_uri"),
+        registry_uri=_uri("registry_uri", values, environ, root=root, start=start),
         embedded_mlflow=tracking_uri in (None, embedded),
         experiment=environ.get("MLFLOW_EXPERIMENT_NAME") or values.get("experiment"),
         **{k: values[k] for k in ("capture_models", "model_size_limit", "deliver") if k in values},
@@ -143,7 +147,9 @@ def ensure_home(settings: Settings) -> None:
         if not ignore.exists():
             ignore.write_text(_GITIGNORE, encoding="utf-8")
         if settings.state != settings.home:
-            (settings.home / "state").write_text(f"{settings.state}\n", encoding="utf-8")
+            pointer, text = settings.home / "state", f"{settings.state}\n"
+            if not pointer.exists() or pointer.read_text(encoding="utf-8") != text:
+                pointer.write_text(text, encoding="utf-8")
     except OSError as error:
         raise TransientError(
             f"The workspace folder {settings.home} cannot be written: {error.strerror or error}.",
@@ -151,14 +157,30 @@ def ensure_home(settings: Settings) -> None:
         ) from error
 
 
-def _state_folder(home: Path, configured: str | None) -> Path:
+def _state_folder(home: Path, configured: str | None, root: Path, environ: Mapping[str, str]) -> Path:
     if configured:
-        return Path(configured).expanduser().absolute()
-    if not is_network_filesystem(home.parent):
+        return Path(os.path.normpath(root / Path(configured).expanduser()))
+    if not is_network_filesystem(home):
         return home
-    base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    base = Path(environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
     key = hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:16]
     return base / "mlops-jupyter" / key
+
+
+def _uri(key: str, values: Mapping[str, Any], environ: Mapping[str, str], *, root: Path, start: Path) -> str | None:
+    """MLflow's own variable, else ours, else the file; a relative path becomes an absolute one.
+
+    MLflow resolves a relative path against whatever folder a process happens to be in: the kernel's, the delivery's.
+    """
+    name = key.upper()
+    told = environ.get(f"MLFLOW_{name}") or environ.get(f"MLOPS_{name}")
+    uri, base = (told, start) if told else (values.get(key), root)
+    if uri is None:
+        return None
+    prefix, path = ("sqlite:///", uri[10:]) if uri.startswith("sqlite:///") else ("", uri)
+    if (prefix and path and not path.startswith(("/", ":", "?"))) or uri.startswith(("./", "../", "~")):
+        return f"{prefix}{os.path.normpath(base / Path(path).expanduser())}"
+    return str(uri)
 
 
 def _read_files(root: Path) -> dict[str, Any]:
@@ -171,12 +193,16 @@ def _read_files(root: Path) -> dict[str, Any]:
 
         try:
             document: Any = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             if not section:
                 raise UsageError(f"{path} is not valid TOML: {error}.", hint="Mend the file.") from error
             continue  # a broken pyproject.toml is for its own tools to report
         for part in section:
-            document = document.get(part, {})
+            document = document.get(part, {}) if isinstance(document, dict) else {}
+        if not isinstance(document, dict):
+            raise UsageError(f"{path}: [{'.'.join(section)}] must be a table, got {document!r}.")
         merged.update(_checked(document, path))
     return merged
 

@@ -27,7 +27,7 @@ RACY_NS = 1_000_000_000
 PERSIST_FROM = 8 * 1024 * 1024
 """Bytes: digests of files from here on are worth keeping for the next process."""
 
-_PATIENCE = 0.2
+_PATIENCE = 0.05
 """Seconds past its time limit after which ``measure`` leaves a file alone: a cell may open thousands."""
 
 _CHUNK = 1024 * 1024
@@ -139,7 +139,7 @@ def measure(
 
     A file larger than ``full_limit`` bytes (None: none is), or one that cannot be read through in time, is
     sampled: its size and 64 pieces of 64 KiB spread evenly, the first and the last included; files up to 4
-    MiB never are. Where the time is over by 0.2 s already, nothing is read. A file that changes under the
+    MiB never are. Where the time is over by 0.05 s already, nothing is read. A file that changes under the
     reading is read once more; what is then found is graded ``assumed`` and not remembered.
 
     Raises:

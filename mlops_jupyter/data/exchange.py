@@ -60,8 +60,11 @@ class Exchange:
     url: str | None = None
     """fsspec URL or path of the shared part, or None."""
 
-    def put_bytes(self, content: bytes) -> Digest:
+    def put_bytes(self, content: bytes, *, durable: bool = True) -> Digest:
         """Keep ``content``; its key. What is there already is not written again.
+
+        ``durable``: flushed to the disk, so it survives a power cut. A kernel does without: its records are written
+        alike, a torn object is found out by its digest, and a cell must not wait for a disk.
 
         Raises:
             TransientError: full disk, folder that cannot be written.
@@ -71,7 +74,7 @@ class Exchange:
         if _size(target) != len(content):
             with self._new_object() as (temporary, stream):
                 stream.write(content)
-                self._publish(temporary, stream, target)
+                self._publish(temporary, stream, target, durable=durable)
         return digest
 
     def put_file(self, path: Path | str) -> Digest:
@@ -223,8 +226,11 @@ class Exchange:
                 with suppress(FileNotFoundError):
                     temporary.unlink()
 
-    def _publish(self, temporary: Path, stream: IO[bytes], target: Path) -> None:
-        _flush(stream)
+    def _publish(self, temporary: Path, stream: IO[bytes], target: Path, *, durable: bool = True) -> None:
+        if durable:
+            _flush(stream)
+        else:
+            stream.flush()
         temporary.chmod(0o444)
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary.replace(target)

@@ -1,4 +1,5 @@
-"""Lineage as pure values: closures and slices over recorded executions, the graph, and its renderings and exports.
+"""Lineage as pure values: closures and slices over recorded executions, the graph, and its renderings and
+exports.
 
 No input or output, no clock, no third-party module: records come through the ``LineageSource`` protocol.
 """

@@ -1,14 +1,22 @@
 """Everything that a set of versions was made from, or that was made from it.
 
-Breadth first, a handful of queries for each level, so that the cost follows the size of the answer and not that of the
-store.
+Breadth first, a handful of queries for each level, so that the cost follows the size of the answer and not
+that of the store.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from mlops_jupyter.entities import CellExecution, EntityVersion, ExecutionId, Grade, SessionId, Used, VersionId
+from mlops_jupyter.entities import (
+    CellExecution,
+    EntityVersion,
+    ExecutionId,
+    Grade,
+    SessionId,
+    Used,
+    VersionId,
+)
 
 from .source import LineageSource, Records
 
@@ -72,15 +80,15 @@ def upstream(
 ) -> Records:
     """What the versions and executions given were made from, themselves included.
 
-    A version leads to the execution that generated it and, where it is weak, to the version before it; an execution
-    leads to all that it used.
+    A version leads to the execution that generated it and, where it is weak, to the version before it; an
+    execution leads to all that it used.
 
     Args:
         source: the records.
         version_ids: where to begin.
         execution_ids: where to begin, too.
-        grades: edges of other grades are not followed. A weak version of another grade is passed by: the version
-            before it counts as if the mutation had not been.
+        grades: edges of other grades are not followed. A weak version of another grade is passed by: the
+            version before it counts as if the mutation had not been.
         session_id: stop at versions that another session generated.
         limit: most executions to visit, nearest first.
     """
@@ -115,8 +123,8 @@ def downstream(
 ) -> Records:
     """What was made from the versions and executions given, themselves included.
 
-    A version leads to the executions that used it and to the weak versions that derive from it; an execution leads to
-    all that it generated.
+    A version leads to the executions that used it and to the weak versions that derive from it; an execution
+    leads to all that it generated.
 
     Args:
         source: the records.
@@ -144,4 +152,6 @@ def downstream(
         executions = found.expand(users)
     records = found.records()
     kept = {e.execution_id for e in records.executions}
-    return Records(records.executions, records.versions, tuple(u for u in records.uses if u.execution_id in kept))
+    return Records(
+        records.executions, records.versions, tuple(u for u in records.uses if u.execution_id in kept)
+    )

@@ -1,7 +1,8 @@
 """Layered drawing of a directed graph: who stands in which row, in which order, and where.
 
-The usual four steps of Sugiyama, Tagawa and Toda (1981): break cycles, assign rows, order each row so that few arrows
-cross, give coordinates. Arrows over several rows get a place in each row between, so they pass beside the boxes.
+The usual four steps of Sugiyama, Tagawa and Toda (1981): break cycles, assign rows, order each row so that
+few arrows cross, give coordinates. Arrows over several rows get a place in each row between, so they pass
+beside the boxes.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 SWEEPS = 12
 """Passes over the rows that look for an order with fewer crossings."""
@@ -55,7 +57,9 @@ def layout(sizes: Mapping[str, Size], arrows: Sequence[tuple[str, str]]) -> Layo
         tops.append(y)
         heights.append(height)
         y += height + GAP_Y
-    centres = {k: (xs[k] - left, tops[r] + heights[r] / 2) for r, row in enumerate(grid) for k in row if k in sizes}
+    centres = {
+        k: (xs[k] - left, tops[r] + heights[r] / 2) for r, row in enumerate(grid) for k in row if k in sizes
+    }
     routes = {}
     for (a, b), flipped in forward.items():
         points = [(centres[a][0], centres[a][1] + sizes[a].height / 2)]
@@ -136,7 +140,7 @@ def _with_bends(
             bends.setdefault((a, b), []).append(key)
             chain.append(key)
         chain.append(b)
-        links += list(zip(chain, chain[1:], strict=False))
+        links += list(pairwise(chain))
     return grid, links, bends
 
 
@@ -171,7 +175,7 @@ def _ordered(grid: list[list[str]], links: Sequence[tuple[str, str]]) -> list[li
 
 def _crossings(grid: Sequence[Sequence[str]], below: Mapping[str, Sequence[str]]) -> int:
     total = 0
-    for upper, lower in zip(grid, grid[1:], strict=False):
+    for upper, lower in pairwise(grid):
         place = {k: i for i, k in enumerate(lower)}
         seen: list[int] = []
         for k in upper:
@@ -204,10 +208,10 @@ def _horizontal(
         neighbours = above if down else below
         for row in grid if down else grid[::-1]:
             wanted = [_mean([xs[n] for n in neighbours[k]]) if k in neighbours else xs[k] for k in row]
-            # Arrows that pass by should be straight, and a chain stays a chain: who hangs on one thread gives way less.
+            # Arrows that pass by should be straight, and a chain stays a chain: who hangs on one thread gives
+            # way less.
             weights = [_weight(k, above, below) for k in row]
-            for k, x in zip(row, _spread(wanted, [widths[k] for k in row], weights), strict=True):
-                xs[k] = x
+            xs |= dict(zip(row, _spread(wanted, [widths[k] for k in row], weights), strict=True))
     return xs
 
 
@@ -222,9 +226,10 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _spread(wanted: Sequence[float], widths: Sequence[float], weights: Sequence[float]) -> list[float]:
-    """Places nearest to ``wanted`` (weighted squares) that keep the order and the gaps: isotonic regression."""
+    """Places nearest to ``wanted`` (weighted squares) that keep the order and the gaps: isotonic
+    regression."""
     offsets = [0.0]
-    for a, b in zip(widths, widths[1:], strict=False):
+    for a, b in pairwise(widths):
         offsets.append(offsets[-1] + a / 2 + GAP_X + b / 2)
     blocks: list[tuple[float, float, int]] = []  # mean, weight, how many
     for want, weight, offset in zip(wanted, weights, offsets, strict=False):

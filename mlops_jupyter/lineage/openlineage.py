@@ -1,7 +1,7 @@
 """The graph as one OpenLineage run event (specification 2-0-2).
 
-OpenLineage knows runs, jobs and data sets but no cells: files are the inputs and outputs, and the graph of cells goes
-into a run facet of our own.
+OpenLineage knows runs, jobs and data sets but no cells: files are the inputs and outputs, and the graph of
+cells goes into a run facet of our own.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _EVENT_TYPES = {
 def to_openlineage(graph: LineageGraph) -> dict[str, Any]:
     """A run event: of the run that the target is, else of the target's making.
 
-    Without a run the event's id is made from the target's node (a UUID of version 5), so that the same target is the
-    same run however often it is sent.
+    Without a run the event's id is made from the target's node (a UUID of version 5), so that the same target
+    is the same run however often it is sent.
     """
     run = next((r for r in graph.runs if f"run:{r.run_uid}" in graph.focus), None)
     ended = max((e.started_at + e.duration for e in graph.executions), default=0.0)
@@ -41,7 +41,11 @@ def to_openlineage(graph: LineageGraph) -> dict[str, Any]:
         at = run.ended_at if run.ended_at is not None else max(ended, run.started_at)
         notebook = run.notebook or next(iter(notebooks), None)
     else:
-        run_id, name, kind = str(uuid.uuid5(uuid.NAMESPACE_OID, "|".join(graph.focus))), graph.target, "COMPLETE"
+        run_id, name, kind = (
+            str(uuid.uuid5(uuid.NAMESPACE_OID, "|".join(graph.focus))),
+            graph.target,
+            "COMPLETE",
+        )
         at, notebook = ended, next(iter(notebooks[-1:]), None)
     return {
         "eventType": kind,
@@ -54,7 +58,11 @@ def to_openlineage(graph: LineageGraph) -> dict[str, Any]:
                 "mlopsJupyter_cellGraph": _facet(
                     f"{PRODUCER}#cell-graph-1",
                     target=graph.target,
-                    **{key: value for key, value in graph.to_json().items() if key in ("nodes", "edges", "truncated")},
+                    **{
+                        key: value
+                        for key, value in graph.to_json().items()
+                        if key in ("nodes", "edges", "truncated")
+                    },
                 )
             },
         },
@@ -63,7 +71,7 @@ def to_openlineage(graph: LineageGraph) -> dict[str, Any]:
             "name": f"{notebook}.{name}" if notebook else name,
             "facets": {
                 "jobType": _facet(
-                    f"{_SPEC}/facets/2-0-3/JobTypeJobFacet.json#/$defs/JobTypeJobFacet",
+                    f"{_SPEC}/facets/2-0-4/JobTypeJobFacet.json#/$defs/JobTypeJobFacet",
                     processingType="BATCH",
                     integration="JUPYTER",
                     jobType="NOTEBOOK",

@@ -15,13 +15,27 @@ _RELATIONS = {
     "was_informed_by": ("wasInformedBy", "prov:informed", "prov:informant"),
 }
 _ACTIVITIES = ("execution", "run")
-_ATTRIBUTES = ("notebook", "cell_id", "execution_count", "source", "status", "error", "class", "summary", "digest", "size")
+_ATTRIBUTES = (
+    "notebook",
+    "cell_id",
+    "execution_count",
+    "source",
+    "status",
+    "error",
+    "class",
+    "summary",
+    "digest",
+    "size",
+)
 
 
 def to_prov(graph: LineageGraph) -> dict[str, Any]:
     """Executions and runs as activities, versions and models as entities, who ran them as agents."""
     document: dict[str, Any] = {
-        "prefix": {"mlops": "https://pypi.org/project/mlops-jupyter/prov#", "xsd": "http://www.w3.org/2001/XMLSchema#"}
+        "prefix": {
+            "mlops": "https://pypi.org/project/mlops-jupyter/prov#",
+            "xsd": "http://www.w3.org/2001/XMLSchema#",
+        }
     }
     for node in graph.nodes:
         section = "activity" if node.type in _ACTIVITIES else "entity"

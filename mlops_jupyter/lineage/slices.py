@@ -47,12 +47,14 @@ class SliceEdge:
 class Slice:
     """Executions that make ``target``, in the order in which they ran.
 
-    Running ``cells`` one after the other in a fresh kernel, with ``inputs`` in place, gives the target's value again.
+    Running ``cells`` one after the other in a fresh kernel, with ``inputs`` in place, gives the target's
+    value again.
     """
 
     target: str
     certainty: Certainty
-    """``safe``: every dependency that could not be ruled out is kept; ``proven``: only what was observed or said."""
+    """``safe``: every dependency that could not be ruled out is kept; ``proven``: only what was observed or
+    said."""
     kept: tuple[CellExecution, ...]
     edges: tuple[SliceEdge, ...]
     inputs: tuple[EntityVersion, ...]
@@ -88,7 +90,8 @@ class Slice:
 
 
 def without_magics(source: str) -> str:
-    """A cell's text without this package's own lines (``%load_ext mlops_jupyter``, ``%%track …``, ``%lineage …``)."""
+    """A cell's text without this package's own lines (``%load_ext mlops_jupyter``, ``%%track …``, ``%lineage
+    …``)."""
     lines = source.splitlines()
     start = _first_line(lines)
     if start is not None and _CELL_MAGIC.match(lines[start]):
@@ -105,7 +108,8 @@ def _first_line(lines: list[str]) -> int | None:
 
 
 def _outside_text(before: list[str]) -> bool:
-    """Whether no triple-quoted text is open after these lines (quotes inside of other quotes are not told apart)."""
+    """Whether no triple-quoted text is open after these lines (quotes inside of other quotes are not told
+    apart)."""
     text = "\n".join(before)
     return text.count('"""') % 2 == 0 and text.count("'''") % 2 == 0
 
@@ -121,8 +125,10 @@ def backward_slice(
 ) -> Slice:
     """The executions that made ``version`` (or that ``execution`` needs, itself included).
 
-    Closure: a version needs the execution that generated it and, where it is a mutation, the version before it; an
-    execution needs all that it used. Executions that failed are kept where they left something that is needed.
+    Closure: a version needs the execution that generated it and, where it is a mutation, the version before
+        it; an
+    execution needs all that it used. Executions that failed are kept where they left something that is
+    needed.
 
     Args:
         source: the records.
@@ -144,19 +150,24 @@ def backward_slice(
     )
     versions = {v.version_id: v for v in records.versions}
     positions = {e.execution_id: e.position for e in records.executions}
-    edges: list[SliceEdge] = []
+    edges: dict[tuple[int | None, VersionId], SliceEdge] = {}
     if version is not None:
-        edges.append(_edge(None, version, versions, positions, version.grade, version.reason))
+        edges[(None, version.version_id)] = _edge(
+            None, version, versions, positions, version.grade, version.reason
+        )
     for use in records.uses:
         used = versions.get(use.version_id)
         if used is not None and use.execution_id in positions:
             user = positions[use.execution_id]
-            edges.append(_edge(user, used, versions, positions, use.grade, use.reason))
+            edges[(user, use.version_id)] = _edge(user, used, versions, positions, use.grade, use.reason)
     for derived in records.versions:
-        previous = versions.get(derived.previous) if derived.previous is not None else None
-        if previous is not None and derived.execution_id in positions:
-            user = positions[derived.execution_id]
-            edges.append(_edge(user, previous, versions, positions, derived.grade, derived.reason))
+        if derived.previous is None or derived.execution_id not in positions:
+            continue
+        user, previous = positions[derived.execution_id], versions.get(derived.previous)
+        if previous is not None and (user, derived.previous) not in edges:
+            edges[(user, derived.previous)] = _edge(
+                user, previous, versions, positions, derived.grade, derived.reason
+            )
     inputs = [
         v
         for v in records.versions
@@ -166,7 +177,7 @@ def backward_slice(
         target=target,
         certainty=certainty,
         kept=records.executions,
-        edges=tuple(dict.fromkeys(sorted(edges, key=_edge_order))),
+        edges=tuple(sorted(edges.values(), key=_edge_order)),
         inputs=tuple(sorted(inputs, key=lambda v: (v.kind, v.name))),
         notes=tuple(_notes(records.executions, inputs, session)),
     )
@@ -185,8 +196,12 @@ def _edge(
     grade: Grade,
     reason: str,
 ) -> SliceEdge:
-    while used.execution_id not in positions and not used.strong and used.previous in versions:
-        used = versions[used.previous]
+    # A mutation that was passed by: what counts is the version before it.
+    while used.execution_id not in positions and not used.strong and used.previous is not None:
+        before = versions.get(used.previous)
+        if before is None:
+            break
+        used = before
     maker = None if used.execution_id is None else positions.get(used.execution_id)
     return SliceEdge(user=user, maker=maker, kind=used.kind, name=used.name, grade=grade, reason=reason)
 
@@ -205,7 +220,11 @@ def _notes(
             shown = execution.error or str(execution.status)
             notes.append(f"In [{count_of(execution)}] failed ({shown}) but left something that is needed.")
     for version in inputs:
-        if version.kind is EntityKind.FILE and version.execution_id is not None and version.session_id != session:
+        if (
+            version.kind is EntityKind.FILE
+            and version.execution_id is not None
+            and version.session_id != session
+        ):
             notes.append(f"{version.name} was written by another session; the slice reads it as it is.")
         elif version.kind is EntityKind.VARIABLE:
             notes.append(f"{version.name} was there before capture started; no recorded cell makes it.")

@@ -1,7 +1,8 @@
 """Where the graph and the slices read their records from, and a store of records in memory.
 
-The protocol is all that this package knows of a store, so the same algorithms work on SQLite, on PostgreSQL, on what
-a kernel still has in memory and on what static analysis made up for a notebook that was never tracked.
+The protocol is all that this package knows of a store, so the same algorithms work on SQLite, on PostgreSQL,
+on what a kernel still has in memory and on what static analysis made up for a notebook that was never
+tracked.
 """
 
 from __future__ import annotations

@@ -1,13 +1,15 @@
 """The graph as an SVG picture that needs nothing else.
 
-Colours come from the theme of the page (JupyterLab's and VS Code's CSS variables), else from the reader's light or
-dark preference. Every text is escaped; there are no scripts, links or ids in it, so that many pictures fit in one page.
+Colours come from the theme of the page (JupyterLab's and VS Code's CSS variables), else from the reader's
+light or dark preference. Every text is escaped; there are no scripts, links or ids in it, so that many
+pictures fit in one page.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from itertools import pairwise
 
 from .graph import LineageGraph
 from .layout import GAP_Y, Layout, Point, Size, layout
@@ -38,7 +40,8 @@ _THEME = {
     "soft": "--jp-content-font-color2", "line": "--jp-border-color0",
 }  # fmt: skip
 _VSCODE = {
-    "bg": "--vscode-editor-background", "ink": "--vscode-editor-foreground", "box": "--vscode-editorWidget-background",
+    "bg": "--vscode-editor-background", "ink": "--vscode-editor-foreground",
+    "box": "--vscode-editorWidget-background",
     "soft": "--vscode-descriptionForeground", "line": "--vscode-editorIndentGuide-activeBackground",
 }  # fmt: skip
 
@@ -51,7 +54,9 @@ def to_html(graph: LineageGraph) -> str:
         notes.append(f"{shown.hidden} more are not drawn; the text and JSON forms have them")
     if graph.truncated:
         notes.append("there is more than was asked for")
-    small = f'<div style="font-size:11px;opacity:.75">{escape(clean(" · ".join(notes)))}</div>' if notes else ""
+    small = (
+        f'<div style="font-size:11px;opacity:.75">{escape(clean(" · ".join(notes)))}</div>' if notes else ""
+    )
     return f'<div style="overflow:auto;max-width:100%">{_svg(graph, shown)}{small}</div>'
 
 
@@ -71,7 +76,11 @@ def _svg(graph: LineageGraph, shown: View) -> str:
         f"<title>{name}</title><style>{_style()}</style>",
         f'<rect class="ml-bg" width="100%" height="100%" rx="8" fill="{_LIGHT["bg"]}"/>',
         f'<g transform="translate({_MARGIN:.0f},{_MARGIN:.0f})">',
-        *(_arrow(edge, placed.routes[(edge.source, edge.target)]) for edge in shown.edges if _drawn(edge, placed)),
+        *(
+            _arrow(edge, placed.routes[(edge.source, edge.target)])
+            for edge in shown.edges
+            if _drawn(edge, placed)
+        ),
         *(_box(node, placed.centres[node.id]) for node in shown.nodes),
         *_labels(shown, placed),
         "</g></svg>",
@@ -105,28 +114,30 @@ def _box(node: ViewNode, centre: Point) -> str:
     subtitle = _fit(node.subtitle, room, _MONO if code else 5.9)
     first = y + size.height / 2 + (4 if not subtitle else -5)
     second = y + size.height / 2 + 12
-    stripe = ""
-    if node.kind in ("execution", "file"):
-        stripe = (
-            f'<rect class="ml-fill-{colour}" fill="{_LIGHT[colour]}" x="{x + 6:.1f}" y="{y + 8:.1f}" width="3" '
-            f'height="{size.height - 16:.1f}" rx="1.5"/>'
-        )
-    kind = "" if node.kind in ("execution", "variable") else node.kind
-    badge = (
-        f'<text class="ml-{colour}" fill="{_LIGHT[colour]}" x="{x + size.width - inset + 4:.1f}" y="{first:.1f}" '
-        f'font-size="9.5" text-anchor="end">{kind}</text>'
-        if kind
-        else ""
-    )
     family = ' font-family="ui-monospace, SFMono-Regular, Menlo, Consolas, monospace"' if code else ""
+    parts = [
+        f"<g><title>{escape(_tooltip(node))}</title>",
+        f'<rect class="ml-box {mark}-{colour}" x="{x:.1f}" y="{y:.1f}" width="{size.width:.1f}" ',
+        f'height="{size.height}" rx="{radius:.1f}" fill="{_LIGHT["box"]}" stroke="{outline}" ',
+        f'stroke-width="{width}"/>',
+    ]
+    if node.kind in ("execution", "file"):
+        parts.append(
+            f'<rect class="ml-fill-{colour}" fill="{_LIGHT[colour]}" x="{x + 6:.1f}" y="{y + 8:.1f}" '
+            f'width="3" height="{size.height - 16:.1f}" rx="1.5"/>'
+        )
+    parts.append(_text(title, colour, x + inset, first, 'font-size="12" font-weight="600"'))
+    if node.kind not in ("execution", "variable"):
+        right = x + size.width - inset + 4
+        parts.append(_text(node.kind, colour, right, first, 'font-size="9.5" text-anchor="end"'))
+    parts.append(_text(subtitle, "ink", x + inset, second, f'font-size="10.5"{family}'))
+    return "".join([*parts, "</g>"])
+
+
+def _text(text: str, colour: str, x: float, y: float, attributes: str) -> str:
     return (
-        f"<g><title>{escape(_tooltip(node))}</title>"
-        f'<rect class="ml-box {mark}-{colour}" x="{x:.1f}" y="{y:.1f}" width="{size.width}" height="{size.height}" '
-        f'rx="{radius:.1f}" fill="{_LIGHT["box"]}" stroke="{outline}" stroke-width="{width}"/>{stripe}'
-        f'<text class="ml-{colour}" fill="{_LIGHT[colour]}" x="{x + inset:.1f}" y="{first:.1f}" font-size="12" '
-        f'font-weight="600">{escape(title)}</text>{badge}'
-        f'<text class="ml-ink" fill="{_LIGHT["ink"]}" x="{x + inset:.1f}" y="{second:.1f}" font-size="10.5"{family}>'
-        f"{escape(subtitle)}</text></g>"
+        f'<text class="ml-{colour}" fill="{_LIGHT[colour]}" x="{x:.1f}" y="{y:.1f}" {attributes}>'
+        f"{escape(text)}</text>"
     )
 
 
@@ -143,7 +154,8 @@ def _arrow(edge: ViewEdge, points: Sequence[Point]) -> str:
     back = 7 if not up else -7
     path = _path([*points[:-1], (tip_x, tip_y - back)])
     return (
-        f'<g><path class="ml-arrow" d="{path}" fill="none" stroke="{_LIGHT["line"]}" stroke-width="1.4"{dashed}/>'
+        f'<g><path class="ml-arrow" d="{path}" fill="none" stroke="{_LIGHT["line"]}" '
+        f'stroke-width="1.4"{dashed}/>'
         f'<path class="ml-tip" fill="{_LIGHT["line"]}" '
         f'd="M{tip_x:.1f} {tip_y:.1f}l-4 -{back}h8z"/></g>'.replace("--", "")
     )
@@ -154,7 +166,11 @@ def _path(points: Sequence[Point]) -> str:
     parts = [f"M{x:.1f} {y:.1f}"]
     for nx, ny in rest:
         half = (y + ny) / 2
-        parts.append(f"V{ny:.1f}" if abs(nx - x) < 0.5 else f"C{x:.1f} {half:.1f} {nx:.1f} {half:.1f} {nx:.1f} {ny:.1f}")
+        parts.append(
+            f"V{ny:.1f}"
+            if abs(nx - x) < 0.5
+            else f"C{x:.1f} {half:.1f} {nx:.1f} {half:.1f} {nx:.1f} {ny:.1f}"
+        )
         x, y = nx, ny
     return "".join(parts)
 
@@ -181,7 +197,7 @@ def _labels(shown: View, placed: Layout) -> Iterable[str]:
 
 def _free(points: Sequence[Point], width: float, taken: Sequence[tuple[float, float, float, float]]) -> Point:
     """A place on the arrow where a label of ``width`` covers nothing; else the middle of its last stretch."""
-    gaps = [(a, b) for a, b in zip(points, points[1:], strict=False) if abs(b[1] - a[1]) <= GAP_Y + 1][::-1]
+    gaps = [(a, b) for a, b in pairwise(points) if abs(b[1] - a[1]) <= GAP_Y + 1][::-1]
     gaps = gaps or [(points[-2], points[-1])]
     for a, b in gaps:
         for t in (0.5, 0.36, 0.64, 0.24, 0.76):
@@ -217,7 +233,8 @@ def _style() -> str:
         f"[data-jp-theme-light=true] .mlops-lineage{{{variables(_LIGHT)}}}",
         f"[data-jp-theme-light=false] .mlops-lineage{{{variables(_DARK)}}}",
         ".ml-bg{fill:var(--ml-bg)}.ml-box{fill:var(--ml-box)}.ml-ink{fill:var(--ml-ink)}",
-        ".ml-soft{fill:var(--ml-soft);stroke:var(--ml-bg)}.ml-arrow{stroke:var(--ml-line)}.ml-tip{fill:var(--ml-line)}",
+        ".ml-soft{fill:var(--ml-soft);stroke:var(--ml-bg)}",
+        ".ml-arrow{stroke:var(--ml-line)}.ml-tip{fill:var(--ml-line)}",
         *(f".ml-{k},.ml-fill-{k}{{fill:var(--ml-{k})}}.ml-line-{k}{{stroke:var(--ml-line)}}" for k in kinds),
         *(f".ml-focus-{k}{{stroke:var(--ml-{k})}}" for k in kinds),
     ]

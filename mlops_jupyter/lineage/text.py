@@ -9,7 +9,8 @@ _MAX_NAMES = 6
 
 
 def to_text(graph: LineageGraph, *, width: int = 100) -> str:
-    """What the target was made from and what was made from it, as two trees of lines of at most ``width`` characters."""
+    """What the target was made from and what was made from it, as two trees of lines of at most ``width``
+    characters."""
     shown = view(graph)
     lines: list[str] = []
     up, down = _Tree(shown, "up", width), _Tree(shown, "down", width)

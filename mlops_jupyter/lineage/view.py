@@ -1,6 +1,8 @@
-"""The graph as a person wants to see it: cells, files, runs and models, with variables as the names on the arrows.
+"""The graph as a person wants to see it: cells, files, runs and models, with variables as the names on the
+arrows.
 
-Cells that do nothing but import are left out of the picture and listed beside it: they lead everywhere and say little.
+Cells that do nothing but import are left out of the picture and listed beside it: they lead everywhere and
+say little.
 """
 
 from __future__ import annotations
@@ -119,7 +121,9 @@ def view(graph: LineageGraph, *, limit: int | None = None) -> View:
         params = "\n".join(f"{k} = {v}" for k, v in r.params.items())
         tip = f"run {r.run_uid}\n{r.experiment}\n{r.status}\n{params}".strip()
         failed = r.status in ("FAILED", "KILLED")
-        nodes.append(ViewNode(run_id(r), "run", r.name, metrics or str(r.status), tip, run_id(r) in focus, failed))
+        nodes.append(
+            ViewNode(run_id(r), "run", r.name, metrics or str(r.status), tip, run_id(r) in focus, failed)
+        )
         if r.parent_uid in runs:
             arrows.add(run_id(r), run_id(runs[r.parent_uid]), None, Grade.EXACT)
     for uid, m in graph.models:
@@ -185,7 +189,8 @@ def cell_label(e: CellExecution, *, several: bool) -> str:
 
 
 def headline(source: str) -> str:
-    """The line of a cell that says most: the first that is neither empty, a comment nor a magic; else the first."""
+    """The line of a cell that says most: the first that is neither empty, a comment nor a magic; else the
+    first."""
     lines = [line.strip() for line in without_magics(source).splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith(("#", "%", "import ", "from "))]
     return (telling or lines or [""])[0]

@@ -26,7 +26,7 @@ _NAMES = ("lineage", "gather", "mlops")
 def register(shell: InteractiveShell) -> None:
     """Add the line magics to ``shell``. Idempotent."""
     for name, function in (("lineage", lineage), ("gather", gather), ("mlops", mlops)):
-        shell.register_magic_function(function, magic_kind="line", magic_name=name)
+        shell.magics_manager.register_function(function, magic_kind="line", magic_name=name)
     shell.set_hook("complete_command", _complete_mlops, str_key="%mlops")  # type: ignore[no-untyped-call]
 
 

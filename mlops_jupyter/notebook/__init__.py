@@ -5,8 +5,18 @@ Works on nbformat 4 JSON through the standard library; nothing here executes cod
 
 from __future__ import annotations
 
-from .document import Cell, NotebookDocument, read_notebook
-from .gathered import GatheredSlice, slice_document
+from .document import Cell, NotebookDocument, parse_notebook, read_notebook
+from .gathered import GatheredSlice, slice_document, write_atomically
+from .static import StaticHistory, static_records
 
-
-__all__ = ["Cell", "GatheredSlice", "NotebookDocument", "read_notebook", "slice_document"]
+__all__ = [
+    "Cell",
+    "GatheredSlice",
+    "NotebookDocument",
+    "StaticHistory",
+    "parse_notebook",
+    "read_notebook",
+    "slice_document",
+    "static_records",
+    "write_atomically",
+]

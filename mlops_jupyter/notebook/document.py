@@ -1,4 +1,5 @@
-"""Reading a notebook: the part of nbformat 4 that we need, with an error that says what is wrong with the file."""
+"""Reading a notebook: the part of nbformat 4 that we need, with an error that says what is wrong with the
+file."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from typing import Any, Literal
 from mlops_jupyter.errors import TargetNotFoundError, UsageError
 
 SIZE_LIMIT = 512 * 1024 * 1024
-"""Bytes: a larger file is refused rather than read into memory (JSON in Python takes several times its size)."""
+"""Bytes: a larger file is refused rather than read into memory (JSON in Python takes several times its
+size)."""
 
 CellType = Literal["code", "markdown", "raw"]
 
@@ -118,7 +120,9 @@ def parse_notebook(data: bytes, *, name: str) -> NotebookDocument:
 def _cell(cell: Any, index: int, name: str) -> Cell:
     kind = cell.get("cell_type") if isinstance(cell, dict) else None
     if kind not in ("code", "markdown", "raw"):
-        raise UsageError(f"Cell {index + 1} of {name} has the type {kind!r}; code, markdown and raw are known.")
+        raise UsageError(
+            f"Cell {index + 1} of {name} has the type {kind!r}; code, markdown and raw are known."
+        )
     source = cell.get("source", "")
     if isinstance(source, list) and all(isinstance(line, str) for line in source):
         source = "".join(source)

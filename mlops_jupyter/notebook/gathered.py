@@ -26,14 +26,17 @@ class GatheredSlice(Slice):
     """A ``Slice`` that knows which notebook it came from and can be written as one."""
 
     origin: SliceOrigin
-    """``recorded``: from what really ran; ``static``: from the source of a notebook that was never tracked."""
+    """``recorded``: from what really ran; ``static``: from the source of a notebook that was never
+    tracked."""
     notebook: str | None
     """Workspace-relative path of the notebook, where it is known."""
 
     @classmethod
     def of(cls, found: Slice, *, origin: SliceOrigin, notebook: str | None) -> GatheredSlice:
         """``found`` with where it came from."""
-        return cls(**{f.name: getattr(found, f.name) for f in fields(Slice)}, origin=origin, notebook=notebook)
+        return cls(
+            **{f.name: getattr(found, f.name) for f in fields(Slice)}, origin=origin, notebook=notebook
+        )
 
     def to_notebook(self, path: Path | str, *, force: bool = False) -> Path:
         """Write the slice as a notebook that runs by itself; the whole file or nothing.
@@ -56,7 +59,7 @@ class GatheredSlice(Slice):
         write_atomically(path, text.encode())
         return path
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+    def _repr_mimebundle_(self, **_asked_for: object) -> dict[str, str]:
         fence = "`" * max(3, 1 + _longest_run(self.source, "`"))
         title = f"# {self.target}: {len(self.kept)} cells ({self.origin})"
         notes = "".join(f"# {note}\n" for note in self.notes)
@@ -108,7 +111,8 @@ def write_atomically(path: Path, data: bytes) -> None:
         UsageError: the folder does not exist or cannot be written.
         TransientError: the disk is full.
     """
-    # Opened by hand and not through tempfile, whose files only their owner may read: this one follows the umask.
+    # Opened by hand and not through tempfile, whose files only their owner may read: this one follows the
+    # umask.
     temporary = path.parent / f".{path.name[:100]}.{secrets.token_hex(4)}.tmp"
     try:
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:  # noqa: PTH123
@@ -122,7 +126,9 @@ def write_atomically(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise TransientError(f"The disk is full: {path} was not written.", hint="Free some space.") from error
+            raise TransientError(
+                f"The disk is full: {path} was not written.", hint="Free some space."
+            ) from error
         if isinstance(error, FileNotFoundError):
             raise UsageError(f"The folder {path.parent} does not exist.", hint="Create it first.") from error
         raise UsageError(f"{path} cannot be written: {error.strerror or error}.") from error

@@ -222,6 +222,10 @@ def _raise(notebook: NotebookNode, ending: Ending, received: int | None) -> None
     if ending.ename == "SystemExit" and ending.index is not None:
         cell = notebook.cells[ending.index]
         raise PapermillExecutionError(
-            cell_index=ending.index, exec_count=cell.execution_count, source=cell.source, ename=ending.ename,
-            evalue=f"{ending.evalue} ({ending.error})", traceback=list(ending.traceback),
-        )  # fmt: skip
+            cell_index=ending.index,
+            exec_count=cell.execution_count,
+            source=cell.source,
+            ename=ending.ename,
+            evalue=ending.evalue,
+            traceback=[*ending.traceback, ending.error],  # papermill's message is made of these lines
+        )

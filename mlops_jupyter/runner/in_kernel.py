@@ -99,9 +99,9 @@ def load_capture(kernel: Kernel, *, is_python: bool) -> str | None:
 def _reason(name: str, content: dict[str, object]) -> str | None:
     if content.get("status") == "ok":
         return None
-    if content.get("ename") in {"ModuleNotFoundError", "ImportError"}:
+    if content.get("evalue") == "No module named 'mlops_jupyter'":
         return (
-            f"The kernel {name!r} lacks mlops-jupyter ({content.get('evalue')}): the notebook runs without lineage. "
-            "Install it in the kernel's environment."
+            f"The environment of the kernel {name!r} lacks mlops-jupyter: the notebook runs without lineage. "
+            "Install it there."
         )
     return f"Capture failed to load ({content.get('ename')}: {content.get('evalue')}): no lineage is recorded."

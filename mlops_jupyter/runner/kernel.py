@@ -7,6 +7,7 @@ output belongs to the caller.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import resource
@@ -14,7 +15,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from typing import Any
 import zmq
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
-from jupyter_client.manager import KernelManager
+from jupyter_client.manager import AsyncKernelManager
 
 from mlops_jupyter.errors import TransientError, UsageError
 
@@ -61,6 +63,30 @@ def kernel_language(name: str, specs: KernelSpecManager) -> str:
         ) from None
 
 
+async def _awaited(work: Awaitable[Any]) -> Any:
+    return await work
+
+
+class PrivateLoop:
+    """An event loop of our own for jupyter_client's coroutines, which also works inside of a running loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+
+    def run(self, work: Awaitable[Any]) -> Any:
+        """The result of ``work``."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return self._loop.run_until_complete(_awaited(work))
+        with ThreadPoolExecutor(1) as helper:  # called from a notebook: this thread's loop is the caller's
+            return helper.submit(self._loop.run_until_complete, _awaited(work)).result()
+
+    def close(self) -> None:
+        """Close the loop. Idempotent."""
+        self._loop.close()
+
+
 class Kernel:
     """A started kernel. Use ``start``; always call ``stop``."""
 
@@ -73,7 +99,8 @@ class Kernel:
         self._context.setsockopt(zmq.RCVHWM, 0)
         # The kernel listens some moments after we connect; ZeroMQ would look again only every 100 ms.
         self._context.setsockopt(zmq.RECONNECT_IVL, 10)
-        self._manager = KernelManager(kernel_name=name, kernel_spec_manager=specs)
+        self._loop = PrivateLoop()
+        self._manager = AsyncKernelManager(kernel_name=name, kernel_spec_manager=specs)
         self._client: BlockingKernelClient | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._pidfd: int | None = None
@@ -105,17 +132,23 @@ class Kernel:
         """
         try:
             with self.log.open("ab") as stream:
-                self._manager.start_kernel(
-                    cwd=str(cwd), env=dict(env), stdout=stream, stderr=stream,
-                    extra_arguments=self._extra_arguments(),
-                )  # fmt: skip
+                self._loop.run(
+                    self._manager.start_kernel(
+                        cwd=str(cwd),
+                        env=dict(env),
+                        stdout=stream,
+                        stderr=stream,
+                        extra_arguments=self._extra_arguments(),
+                    )
+                )
         except (OSError, ValueError) as error:
             raise TransientError(f"The kernel {self.name!r} could not be started: {error}.") from error
         self._process = getattr(self._manager.provisioner, "process", None)
         if self._process is not None and hasattr(os, "pidfd_open"):
             with contextlib.suppress(OSError):  # not on old Linux kernels: death is then found by looking
                 self._pidfd = os.pidfd_open(self._process.pid)
-        client = self._manager.client(context=self._context)
+        connection: dict[str, Any] = dict(self._manager.get_connection_info(session=True))
+        client = BlockingKernelClient(parent=self._manager, context=self._context, **connection)
         self._client = client
         client.start_channels(stdin=False, hb=False)
         client.allow_stdin = False
@@ -196,7 +229,7 @@ class Kernel:
             return self._pidfd in ready
         if self._process is not None:
             return self._process.poll() is not None
-        return not bool(self._manager.is_alive())
+        return not bool(self._loop.run(self._manager.is_alive()))
 
     def _settle(self) -> None:
         """Give ZeroMQ's thread a moment to hand over what the dead kernel had already sent."""
@@ -227,7 +260,7 @@ class Kernel:
     def interrupt(self) -> None:
         """Interrupt what runs in the kernel, as Jupyter's stop button does."""
         with contextlib.suppress(Exception):  # a kernel that just died cannot be interrupted, and need not be
-            self._manager.interrupt_kernel()
+            self._loop.run(self._manager.interrupt_kernel())
 
     def death(self) -> KernelDeath:
         """How the kernel process ended; call it once ``wait`` said dead."""
@@ -262,16 +295,17 @@ class Kernel:
                 self._stop_kindly()
             self._client.stop_channels()
             self._client = None
-        with contextlib.suppress(Exception):  # already gone, or never started
-            self._manager.shutdown_kernel(now=True)
+        with contextlib.suppress(Exception):  # already gone, never started, or stopped before
+            self._loop.run(self._manager.shutdown_kernel(now=True))
         with contextlib.suppress(Exception):
-            self._manager.cleanup_resources()
+            self._loop.run(self._manager.cleanup_resources())
         if self._process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=SHUTDOWN_GRACE)
         if self._pidfd is not None:
             os.close(self._pidfd)
             self._pidfd = None
+        self._loop.close()
         self._context.destroy(linger=0)
 
     def _stop_kindly(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -114,7 +115,7 @@ def _output(notebook: Path, out: Path | None, folder: Path, run_uid: str) -> Pat
     """Where the executed notebook goes; checked by writing beside it."""
     if out is None:
         return folder / notebook.name
-    if "://" in str(out):
+    if re.match(r"[a-z][a-z0-9+.-]+:/", str(out)):  # a Path has one slash less than the URL had
         raise UsageError(f"The output {str(out)!r} must be a local file.", hint="Copy it afterwards.")
     path = Path(os.path.realpath(Path(out).absolute()))  # a link keeps pointing to what is replaced
     if path.is_dir():

@@ -35,6 +35,12 @@ _MIGRATION_LOCK = 0x6D6C6F70_73000001
 _inherited: list[Any] = []
 """Connections that a forked child must not close: closing would end the parent's session on the server."""
 
+# libpq hands no SQLSTATE out when connecting fails. A server that speaks another language counts as unreachable.
+_REFUSED = re.compile(
+    r"password authentication failed|no password supplied|authentication failed for user|no pg_hba\.conf entry"
+    r'|(?:database|role) ".*" does not exist|permission denied for database'
+)
+
 _LEXEME = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\?|%")
 
 
@@ -176,7 +182,7 @@ class PostgresConnection:
 
         self._guarded(run, again=True)
         raw = self._raw
-        assert raw is not None  # noqa: S101 - _guarded has just used it
+        assert raw is not None
         return raw
 
     def close(self) -> None:
@@ -194,12 +200,11 @@ class PostgresConnection:
         """The same failure as one of ours, by SQLSTATE."""
         state = getattr(error, "sqlstate", None) or ""
         words = _first_line(error)
-        if state in ("28000", "28P01"):
+        if connecting and _REFUSED.search(words):
             return UsageError(
-                f"{self._place} refused the login: {words}.", hint="Check MLOPS_STORE_URL and its password."
+                f"{self._place} refused the login: {words}.",
+                hint="Check user, password and database in MLOPS_STORE_URL.",
             )
-        if state == "3D000":
-            return UsageError(f"{self._place}: {words}.", hint="Create the database, or mend MLOPS_STORE_URL.")
         if connecting and not state.startswith("42"):
             return UnreachableError(
                 f"The store {self._place} cannot be reached: {words}.",
@@ -242,7 +247,7 @@ def open_url(url: str) -> PostgresConnection:
 
 def place(url: str) -> str:
     """Host and database of ``url`` for messages, without user or password."""
-    match = re.match(r"[a-z]+://(?:[^@/?]*@)?([^/?]*)/?([^?]*)", url)
+    match = re.match(r"[a-z]+://(?:[^?]*@)?([^/?@]*)/?([^?]*)", url)
     host, database = match.groups() if match else ("", "")
     return f"PostgreSQL {host or 'localhost'}/{database}"
 

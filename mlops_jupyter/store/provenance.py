@@ -62,7 +62,8 @@ def latest_version(
 
 
 def same_content(connection: Connection, version: EntityVersion) -> list[EntityVersion]:
-    """Versions of a file with the digest of ``version`` (each session that reads it from outside has its own)."""
+    """Versions of a file with the digest of ``version`` (each session that reads it from outside has its
+    own)."""
     if version.digest is None:
         return [version]
     rows = connection.execute(
@@ -99,7 +100,8 @@ def find_executions(connection: Connection, prefix: str, *, limit: int = 2) -> l
 def cell_executions(connection: Connection, notebook: str, cell_id: str) -> list[ExecutionId]:
     """Executions of one cell, latest first."""
     rows = connection.execute(
-        "SELECT execution_id FROM executions WHERE notebook = ? AND cell_id = ? ORDER BY seq DESC", (notebook, cell_id)
+        "SELECT execution_id FROM executions WHERE notebook = ? AND cell_id = ? ORDER BY seq DESC",
+        (notebook, cell_id),
     )
     return [ExecutionId(row[0]) for row in rows]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from enum import StrEnum
 
@@ -21,6 +22,8 @@ class Failure(StrEnum):
     """The item will never be taken."""
 
 
+_CREDENTIALS = re.compile(r"://[^/\s@]+@")
+"""User and password in an address: MLflow's errors repeat the whole of it."""
 _DENIED_CODES = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"})
 _BUSY_CODES = frozenset(
     {
@@ -100,8 +103,8 @@ def target_error(error: BaseException, shown: str) -> MlopsError:
 
 
 def first_line(error: BaseException, limit: int = 300) -> str:
-    """The beginning of an error's text, in one line, for logs and dead letters."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    """The beginning of an error's text, in one line and without credentials, for logs and dead letters."""
+    text = _CREDENTIALS.sub("://", " ".join(str(error).split())) or type(error).__name__
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -48,11 +50,25 @@ def open_link(settings: Settings, store: Connection) -> Link:
         try:
             if prepare_database(target, settings.artifacts):
                 _start_over(store, target)
-            client = MlflowClient(tracking_uri=target.uri)
-            client.search_experiments(max_results=1)
+            with _few_database_retries():
+                client = MlflowClient(tracking_uri=target.uri)
+                client.search_experiments(max_results=1)
         except Exception as error:
             raise target_error(error, target.key) from error
     return Link(store, settings, target, client, open_exchange(settings))
+
+
+@contextmanager
+def _few_database_retries() -> Iterator[None]:
+    """MLflow tries a database that does not answer for 100 seconds, and has no setting for that."""
+    from mlflow.store.db import utils
+
+    before = utils.MAX_RETRY_COUNT
+    utils.MAX_RETRY_COUNT = 2
+    try:
+        yield
+    finally:
+        utils.MAX_RETRY_COUNT = before
 
 
 def _start_over(store: Connection, target: Target) -> None:

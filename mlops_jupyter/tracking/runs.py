@@ -71,12 +71,12 @@ def _adopted(link: Link, run: Run) -> str | None:
 
 
 def _tagged(link: Link, run: Run) -> list[MlflowRun]:
-    """Runs in MLflow that carry our id, oldest first: the one that we made, and those of the user's own mlflow."""
+    """Runs in MLflow that carry our id, oldest first: ours, and those of the user's own mlflow."""
     from mlflow.entities import ViewType
 
     wanted = {experiment_id(link, run.experiment), "0"}
     if link.target.database is not None:
-        # The user's mlflow may be in any experiment; on a file of this machine looking at all of them is cheap.
+        # The user's mlflow may be in any experiment; in a file of this machine looking at all is cheap.
         wanted |= {experiment.experiment_id for experiment in link.client.search_experiments()}
     # Deleted runs too: one that a person deleted in MLflow must not come back under another id.
     found: Sequence[MlflowRun] = link.client.search_runs(

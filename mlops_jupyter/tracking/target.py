@@ -67,7 +67,10 @@ def sqlite_path(uri: str) -> Path | None:
 
 def public_uri(uri: str) -> str:
     """``uri`` without user, password and query, for cursors, logs and people."""
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:  # no address at all, which the first request will say
+        return uri
     if not parts.netloc:
         return uri
     host = parts.netloc.rpartition("@")[2]

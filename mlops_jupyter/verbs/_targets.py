@@ -45,7 +45,9 @@ def resolve(workspace: Workspace, target: str | int, *, session_id: SessionId | 
     """
     store = workspace.store
     if isinstance(target, int):
-        return Target(executions=(at_position(store, session_id or provenance.latest_session(store), target),))
+        return Target(
+            executions=(at_position(store, session_id or provenance.latest_session(store), target),)
+        )
     kind, _, rest = target.partition(":")
     if not target.strip():
         raise UsageError("The target is empty.", hint="Give a variable, a file, run:ID or cell:ID.")
@@ -74,10 +76,13 @@ def at_position(store: Connection, session_id: SessionId | None, position: int) 
     return found
 
 
-def not_found(target: str, names: Iterable[str]) -> TargetNotFoundError:
-    """The error for a name that nothing wrote, with the closest names that something wrote."""
+def not_found(target: str, names: Iterable[str], *, where: str | None = None) -> TargetNotFoundError:
+    """The error for a name that nothing wrote (in the notebook ``where``), with the closest names that
+    were."""
     close = difflib.get_close_matches(target, list(dict.fromkeys(names)), n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
+    if where is not None:
+        return TargetNotFoundError(f"Nothing in {where} assigns {target!r}.", hint=hint)
     return TargetNotFoundError(
         f"No recorded cell wrote {target!r}.",
         hint=hint or "Lineage starts with the cells that run after %load_ext mlops_jupyter.",
@@ -85,7 +90,8 @@ def not_found(target: str, names: Iterable[str]) -> TargetNotFoundError:
 
 
 def file_names(workspace: Workspace, text: str) -> list[str]:
-    """Names that the record may hold a file under: a URL as it is; a path relative to the workspace, then absolute."""
+    """Names that the record may hold a file under: a URL as it is; a path relative to the workspace, then
+    absolute."""
     if _URL.match(text):
         return [text]
     root = workspace.settings.root
@@ -154,7 +160,9 @@ def _cell(workspace: Workspace, text: str) -> Target:
 
 def _no_registry(text: str) -> UsageError:
     if not _MODEL.match(text):
-        return UsageError(f"{text!r} names no model version.", hint="Give model:NAME@ALIAS or model:NAME/VERSION.")
+        return UsageError(
+            f"{text!r} names no model version.", hint="Give model:NAME@ALIAS or model:NAME/VERSION."
+        )
     return UsageError(
         f"This workspace has no registered models, so model:{text} names none.",
         hint="The models that a run fitted are in the lineage of run:ID (mlops runs list).",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from mlops_jupyter.entities import EntityKind, SessionId
 from mlops_jupyter.errors import TargetNotFoundError, UsageError
-from mlops_jupyter.lineage import Slice, backward_slice
+from mlops_jupyter.lineage import MemorySource, Slice, backward_slice
 from mlops_jupyter.lineage.slices import Certainty
-from mlops_jupyter.notebook import GatheredSlice
+from mlops_jupyter.notebook import GatheredSlice, read_notebook, static_records
 from mlops_jupyter.store import executions as records
 from mlops_jupyter.store import provenance
 from mlops_jupyter.workspace import Workspace
@@ -27,16 +28,17 @@ def gather(
 ) -> GatheredSlice:
     """The executions that make ``target``, in the order in which they ran.
 
-    With ``session_id`` from that session; with ``notebook`` from the latest session of it that has the target, and
-    where none was recorded from the notebook's source by static analysis (``.origin`` says which); with neither from
-    the session that executed a cell last.
+    With ``session_id`` from that session; with ``notebook`` from the latest session of it that has the
+    target, and where none was recorded from the notebook's source by static analysis (``.origin`` says
+    which); with neither from the session that executed a cell last.
 
     Args:
         workspace: the open workspace.
         target: a variable's name, or a 0-based position among the executions of the session.
         notebook: path, from the current folder or from the workspace.
         session_id: the session to look in.
-        certainty: ``safe`` keeps every dependency that could not be ruled out, ``proven`` what was observed or said.
+        certainty: ``safe`` keeps every dependency that could not be ruled out, ``proven`` what was observed
+            or said.
         across_sessions: follow files into the sessions that wrote them; otherwise they are inputs.
 
     Raises:
@@ -62,7 +64,7 @@ def gather(
             shown = name or next((e.notebook for e in found.kept if e.notebook), None)
             return GatheredSlice.of(found, origin="recorded", notebook=shown)
     if notebook is not None and session_id is None:
-        return _static(workspace, Path(notebook), name, target, certainty)
+        return _static(workspace, notebook, name, target, certainty)
     if isinstance(target, int):
         at_position(store, sessions[0] if sessions else None, target)
     names = provenance.known_names(store, EntityKind.VARIABLE, session_id=sessions[0]) if sessions else []
@@ -70,7 +72,12 @@ def gather(
 
 
 def _recorded(
-    workspace: Workspace, target: str | int, session: SessionId, *, certainty: Certainty, across_sessions: bool
+    workspace: Workspace,
+    target: str | int,
+    session: SessionId,
+    *,
+    certainty: Certainty,
+    across_sessions: bool,
 ) -> Slice | None:
     source = provenance.StoreSource(workspace.store)
     if isinstance(target, int):
@@ -79,7 +86,11 @@ def _recorded(
         except TargetNotFoundError:
             return None
         return backward_slice(
-            source, target=str(target), execution=execution, certainty=certainty, across_sessions=across_sessions
+            source,
+            target=str(target),
+            execution=execution,
+            certainty=certainty,
+            across_sessions=across_sessions,
         )
     version = provenance.latest_version(workspace.store, EntityKind.VARIABLE, target, session_id=session, present=True)
     if version is None or version.execution_id is None:
@@ -88,6 +99,23 @@ def _recorded(
 
 
 def _static(
-    workspace: Workspace, path: Path, name: str | None, target: str | int, certainty: Certainty
+    workspace: Workspace, notebook: str | Path, name: str | None, target: str | int, certainty: Certainty
 ) -> GatheredSlice:
-    raise not_found(str(target), [])
+    path = Path(notebook)
+    if not path.is_absolute() and not path.exists():
+        path = workspace.settings.root / path
+    history = static_records(read_notebook(path), notebook=name)
+    source = MemorySource.of(history.records)
+    if isinstance(target, int):
+        cells = history.records.executions
+        if not 0 <= target < len(cells):
+            hint = f"Positions go from 0 to {len(cells) - 1}." if cells else "It has no code."
+            raise TargetNotFoundError(f"{notebook} has no code cell at position {target}.", hint=hint)
+        found = backward_slice(source, target=str(target), execution=cells[target], certainty=certainty)
+    elif target in history.latest:
+        found = backward_slice(source, target=target, version=history.latest[target], certainty=certainty)
+    else:
+        raise not_found(target, history.latest, where=str(notebook))
+    told = "No recorded run makes it: the slice comes from the notebook's text and may keep or miss a cell."
+    notes = (told, *history.notes, *found.notes)
+    return GatheredSlice.of(replace(found, notes=notes), origin="static", notebook=name)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from mlops_jupyter.entities import CellExecution, EntityVersion, ExecutionId, RunUid, SessionId, Used, VersionId
+from mlops_jupyter.entities import (
+    CellExecution,
+    EntityVersion,
+    ExecutionId,
+    RunUid,
+    SessionId,
+    Used,
+    VersionId,
+)
 from mlops_jupyter.lineage import LineageGraph, Records, downstream, in_order, upstream
 from mlops_jupyter.lineage.graph import execution_id, run_id, version_id
 from mlops_jupyter.store import executions as records
@@ -32,8 +40,8 @@ def lineage(
 
     Args:
         workspace: the open workspace.
-        target: a variable, a file, a URL, ``run:ID``, ``cell:EXECUTION_ID`` or ``cell:NOTEBOOK#CELL_ID``; an int is a
-            0-based position among the executions of the session.
+        target: a variable, a file, a URL, ``run:ID``, ``cell:EXECUTION_ID`` or ``cell:NOTEBOOK#CELL_ID``; an
+            int is a 0-based position among the executions of the session.
         direction: ``up`` for what it was made from, ``down`` for what was made from it.
         session_id: where variables are looked for; None: in the latest session that has one of that name.
         limit: most executions in each direction, nearest first; ``truncated`` says whether there were more.

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import timeit
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
@@ -23,6 +24,7 @@ import pytest
 
 from mlops_jupyter.capture import import_hooks
 from mlops_jupyter.capture._file_hook import get_switch
+from mlops_jupyter.capture._file_paths import PathRules
 from mlops_jupyter.capture.files import FileAccess, FileTracker
 from mlops_jupyter.data import file_digest
 from mlops_jupyter.entities import Grade
@@ -113,11 +115,11 @@ def test_a_file_is_written_then_read_with_the_same_digest(cell: Cell, tmp_path: 
     ("library", "key", "write", "read"),
     [
         ("openpyxl", "a.xlsx", "FRAME.to_excel('a.xlsx')", "pd.read_excel('a.xlsx')"),
-        ("polars", "a.parquet", "lib.DataFrame({'x': [1]}).write_parquet('a.parquet')", "lib.read_parquet('a.parquet')"),
-        ("polars", "a.csv", "lib.DataFrame({'x': [1]}).write_csv('a.csv')", "lib.scan_csv('*.csv').collect()"),
+        ("polars", "a.pq", "lib.DataFrame().write_parquet('a.pq')", "lib.read_parquet('a.pq')"),
+        ("polars", "a.csv", "lib.DataFrame({'x': [1]}).write_csv('a.csv')", "lib.scan_csv('*.csv')"),
         ("polars", "a.ipc", "lib.LazyFrame({'x': [1]}).sink_ipc('a.ipc')", "lib.scan_ipc('a.ipc').collect()"),
         ("h5py", "a.h5", "lib.File('a.h5', 'w').close()", "lib.File('a.h5').close()"),
-        ("duckdb", "a.csv", "lib.sql(\"COPY (SELECT 1 AS x) TO 'a.csv'\")", "lib.read_csv('a.csv').fetchall()"),
+        ("duckdb", "a.csv", "lib.sql(\"COPY (SELECT 1) TO 'a.csv'\")", "lib.read_csv('a.csv').fetchall()"),
     ],
 )  # fmt: skip
 def test_libraries_that_open_behind_pythons_back(
@@ -202,7 +204,9 @@ def test_appending_is_a_weak_write_that_knows_what_was_there(cell: Cell) -> None
     access = cell(code)
     assert names(access) == ([], ["log"])
     record = access.writes[0]
-    assert (record.strong, record.before, record.digest) == (False, before, file_digest("log"))
+    assert (record.strong, record.digest) == (False, file_digest("log"))
+    assert record.before is not None
+    assert (record.before.digest, record.before.size) == (before, 4)
 
 
 def test_appending_to_a_new_file_is_strong(cell: Cell) -> None:
@@ -223,7 +227,9 @@ def test_changing_in_place_reads_and_writes(cell: Cell) -> None:
 
     access = cell(code)
     assert names(access) == (["a"], ["a"])
-    assert access.reads[0].digest == access.writes[0].before == before
+    assert access.reads[0].digest == before
+    assert access.writes[0].before is not None
+    assert access.writes[0].before.digest == before
     assert not access.writes[0].strong
 
 
@@ -404,6 +410,21 @@ def test_a_connection_left_open_counts_in_the_cell_that_writes(cell: Cell) -> No
     assert names(cell(lambda: None)) == ([], [])
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
+def test_a_write_ahead_log_is_part_of_the_database(cell: Cell) -> None:
+    connection = sqlite3.connect("a.db")
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("CREATE TABLE t (x)")
+    connection.commit()
+    found: list[sqlite3.Connection] = []
+    opened = cell(lambda: found.append(sqlite3.connect("a.db")))
+    written = cell(lambda: (found[0].execute("INSERT INTO t VALUES (1)"), found[0].commit()))
+    idle = cell(lambda: None)
+    found[0].close()
+    connection.close()
+    assert [names(access)[1] for access in (opened, written, idle)] == [[], ["a.db"], []]
+
+
 def test_commands_are_assumed_to_read_and_write(cell: Cell) -> None:
     FRAME.to_csv("a.csv")
     access = cell(lambda: subprocess.run("sort a.csv > sorted.csv", shell=True, check=True))
@@ -471,7 +492,8 @@ def test_there_is_one_hook_however_often_it_is_installed() -> None:
         "from pathlib import Path\n"
         "for _ in range(3):\n"
         "    from mlops_jupyter.capture.files import FileTracker\n"
-        "    tracker = FileTracker(Path('.'), 's'); tracker.install(); tracker.install(); tracker.uninstall()\n"
+        "    tracker = FileTracker(Path('.'), 's')\n"
+        "    tracker.install(); tracker.install(); tracker.uninstall()\n"
         "    for name in [name for name in sys.modules if name.startswith('mlops_jupyter')]:\n"
         "        del sys.modules[name]\n"
         "print(len(hooks))\n"
@@ -504,3 +526,31 @@ def test_a_hook_that_fails_does_not_fail_the_users_open(
     tracker.end()
     assert any("ours" in fault for fault in tracker.faults)
     tracker.faults.clear()
+
+
+def test_a_home_that_is_the_workspace_hides_its_settings_and_caches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    rules = PathRules(tmp_path, exclude=[tmp_path / "elsewhere"])
+    assert rules.key(str(tmp_path / ".cache/matplotlib/fontlist.json")) is None
+    assert rules.key(str(tmp_path / ".ipython/profile_default/history.sqlite")) is None
+    assert rules.key(str(tmp_path / "elsewhere/lineage.db")) is None
+    assert rules.key(str(tmp_path / "data/a.csv")) == "data/a.csv"
+
+
+def test_a_workspace_within_a_prefix_has_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "prefix", "/opt/conda")
+    rules = PathRules(Path("/opt/conda/notebooks"))
+    assert rules.key("/opt/conda/notebooks/a.csv") == "a.csv"
+    assert rules.key("/opt/conda/share/a.csv") is None
+    assert PathRules(Path("/usr/src/app")).key("/usr/src/app/data/a.csv") == "data/a.csv"
+    assert PathRules(Path("/usr/src/app")).key("/usr/share/zoneinfo/UTC") is None
+
+
+def test_an_idle_cell_costs_microseconds(tracker: FileTracker) -> None:
+    def idle() -> None:
+        tracker.begin()
+        tracker.end()
+
+    assert min(timeit.repeat(idle, number=100, repeat=20)) / 100 <= 20e-6

@@ -33,6 +33,7 @@ def tracker(
     monkeypatch.chdir(tmp_path)
     found = FileTracker(tmp_path, "session")
     found.install()
+    assert shell.user_ns is not None  # the shell is there before what wraps it
     yield found
     found.uninstall()
     assert found.faults == []

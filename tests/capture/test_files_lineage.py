@@ -50,9 +50,9 @@ class Notebook:
         assert self.tracker.faults == []
         versions, uses = to_lineage(access, self.store, session_id=self.session_id, execution_id=execution_id)
         execution = CellExecution(
-            execution_id=execution_id, session_id=self.session_id, position=self.position, execution_count=None,
-            cell_id=None, notebook=None, source="…", source_digest=Digest("xxh3:0"), started_at=time.time(),
-            duration=0.0, status=ExecutionStatus.OK,
+            execution_id=execution_id, session_id=self.session_id, position=self.position,
+            execution_count=None, cell_id=None, notebook=None, source="…",
+            source_digest=Digest("xxh3:0"), started_at=time.time(), duration=0.0, status=ExecutionStatus.OK,
         )  # fmt: skip
         self.position += 1
         append_execution(self.store, execution, versions=versions, uses=uses)

@@ -87,7 +87,12 @@ class History:
         for text in dict.fromkeys([*reads, *mutated]):
             used = self._current(text, execution)
             self.uses.append(
-                Used(execution_id=execution.execution_id, version_id=used.version_id, grade=grade, reason="read")
+                Used(
+                    execution_id=execution.execution_id,
+                    version_id=used.version_id,
+                    grade=grade,
+                    reason="read",
+                )
             )
         for text in mutated:
             self._add(text, execution, strong=False, grade=grade, reason="mutated")
@@ -118,8 +123,8 @@ class History:
     ) -> None:
         key = _key(text)
         self.last[key] = self._version(
-            key, execution.execution_id, execution, strong=strong, grade=grade, reason=reason, deleted=deleted,
-            type_name=type_name,
+            key, execution.execution_id, execution, strong=strong, grade=grade, reason=reason,
+            deleted=deleted, type_name=type_name,
         )  # fmt: skip
 
     def _version(

@@ -267,7 +267,7 @@ def test_threads_share_a_connection(store: Connection) -> None:
             for step in range(20):
                 runs.log_metrics(store, run.run_uid, [make.metric(f"m{number}", 1.0, step=step)])
                 runs.set_tags(store, run.run_uid, {f"t{number}": str(step)})
-        except BaseException as error:  # noqa: BLE001 - handed to the test
+        except BaseException as error:
             failures.append(error)
 
     threads = [threading.Thread(target=log, args=(n,)) for n in range(4)]

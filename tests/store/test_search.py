@@ -48,7 +48,7 @@ def _rows() -> Iterator[dict[str, Any]]:
                 for k, v in (("model", _MODELS[n % 11]), ("learning-rate", "0.1" if n % 4 else None))
                 if v is not None
             },
-            "tags": {"team": t for t in [_TEAMS[n % 4]] if t is not None},
+            "tags": {k: v for k, v in (("team", _TEAMS[n % 4]),) if v is not None},
             "datasets": [
                 (name, f"d{n % 2}", context)
                 for name, context in (("iris", "training"), ("wine", "testing"))
