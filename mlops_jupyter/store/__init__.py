@@ -17,7 +17,15 @@ from .locks import FileLock, is_held
 from .migrations import is_current, migrate
 from .sqlite import SQLiteConnection
 
-__all__ = ["Connection", "FileLock", "Row", "SQLiteConnection", "is_held", "open_store", "open_workspace_store"]
+__all__ = [
+    "Connection",
+    "FileLock",
+    "Row",
+    "SQLiteConnection",
+    "is_held",
+    "open_store",
+    "open_workspace_store",
+]
 
 
 def open_store(path: Path) -> SQLiteConnection:
@@ -34,7 +42,9 @@ def open_store(path: Path) -> SQLiteConnection:
         if not _ready(connection):
             lock = FileLock(path.parent / "locks" / "migrate.lock")
             if not lock.acquire(timeout=60.0):
-                raise TransientError(f"The store {path} is being set up by another process.", hint="Try again.")
+                raise TransientError(
+                    f"The store {path} is being set up by another process.", hint="Try again."
+                )
             try:
                 connection.execute("PRAGMA journal_mode=WAL")
                 migrate(connection)

@@ -105,7 +105,8 @@ def append_versions(connection: Connection, versions: Iterable[EntityVersion]) -
     ]  # fmt: skip
     if rows:
         connection.executemany(
-            f"INSERT INTO versions ({_VERSION}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING", rows
+            f"INSERT INTO versions ({_VERSION}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
+            rows,
         )
 
 
@@ -237,7 +238,9 @@ def _versions(connection: Connection, where: str, values: Sequence[str | int]) -
 def _uses(connection: Connection, where: str, values: Sequence[str | int]) -> list[Used]:
     return [
         Used(execution_id=r[0], version_id=r[1], grade=Grade(r[2]), reason=r[3])
-        for r in connection.execute(f"SELECT execution_id, version_id, grade, reason FROM uses {where}", values)
+        for r in connection.execute(
+            f"SELECT execution_id, version_id, grade, reason FROM uses {where}", values
+        )
     ]
 
 

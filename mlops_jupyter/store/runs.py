@@ -56,7 +56,9 @@ def end_run(connection: Connection, run_uid: RunUid, status: RunStatus, *, at: f
     return bool(ended)
 
 
-def log_params(connection: Connection, run_uid: RunUid, params: Iterable[Param], *, found: bool = False) -> None:
+def log_params(
+    connection: Connection, run_uid: RunUid, params: Iterable[Param], *, found: bool = False
+) -> None:
     """Add parameters. As in MLflow a parameter cannot change.
 
     ``found``: they were found rather than logged by the user; one that is there already is kept without a word.
@@ -155,7 +157,9 @@ def delete_run(connection: Connection, run_uid: RunUid) -> None:
     """Mark a run as deleted (as in MLflow it is only gone after garbage collection)."""
     with connection.transaction():
         at = time.time()
-        connection.execute("UPDATE runs SET deleted_at = ? WHERE run_uid = ? AND deleted_at IS NULL", (at, run_uid))
+        connection.execute(
+            "UPDATE runs SET deleted_at = ? WHERE run_uid = ? AND deleted_at IS NULL", (at, run_uid)
+        )
         _event(connection, run_uid, "deleted", at)
 
 
@@ -222,7 +226,8 @@ def resolve_run(connection: Connection, text: str) -> RunUid:
         if len(text) < 8:
             raise UsageError(f"The run id {text!r} is too short.", hint="Give at least 8 characters of it.")
         rows = connection.execute(
-            "SELECT run_uid FROM runs WHERE run_uid LIKE ? OR mlflow_run_id LIKE ? LIMIT 3", (text + "%", text + "%")
+            "SELECT run_uid FROM runs WHERE run_uid LIKE ? OR mlflow_run_id LIKE ? LIMIT 3",
+            (text + "%", text + "%"),
         )
         if len(rows) > 1:
             raise UsageError(f"Several runs begin with {text!r}.", hint="Give more characters of the id.")
@@ -256,7 +261,9 @@ def metric_history(connection: Connection, run_uid: RunUid, key: str) -> list[Me
 
 def run_artifacts(connection: Connection, run_uid: RunUid) -> list[Artifact]:
     """Files of a run; of several at one path the last."""
-    rows = connection.execute("SELECT path, digest, size FROM artifacts WHERE run_uid = ? ORDER BY seq", (run_uid,))
+    rows = connection.execute(
+        "SELECT path, digest, size FROM artifacts WHERE run_uid = ? ORDER BY seq", (run_uid,)
+    )
     return list({path: Artifact(path=path, digest=digest, size=size) for path, digest, size in rows}.values())
 
 

@@ -124,13 +124,20 @@ def _translated(error: sqlite3.Error, path: str) -> MlopsError:
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return TransientError(f"The store {path} is busy.", hint="Another process is writing; try again.")
     if primary == sqlite3.SQLITE_FULL:
-        return TransientError(f"The disk that holds {path} is full.", hint="Free some space; nothing was lost.")
+        return TransientError(
+            f"The disk that holds {path} is full.", hint="Free some space; nothing was lost."
+        )
     if primary == sqlite3.SQLITE_READONLY:
         return TransientError(
-            f"The store {path} is read-only.", hint="Make .mlops/ writable or set MLOPS_HOME to a folder that is."
+            f"The store {path} is read-only.",
+            hint="Make .mlops/ writable or set MLOPS_HOME to a folder that is.",
         )
     if primary in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM):
-        return TransientError(f"The store {path} cannot be opened: {error}.", hint="Check the folder's permissions.")
+        return TransientError(
+            f"The store {path} cannot be opened: {error}.", hint="Check the folder's permissions."
+        )
     if primary in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-        return UsageError(f"{path} is not a usable SQLite database: {error}.", hint="Move it away and start anew.")
+        return UsageError(
+            f"{path} is not a usable SQLite database: {error}.", hint="Move it away and start anew."
+        )
     return UsageError(f"The store {path} refused a statement: {error}.")
