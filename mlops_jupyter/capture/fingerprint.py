@@ -421,7 +421,7 @@ def _table() -> dict[int, Handler]:
         table[pandas.get(name)] = _constant
     arrays = loaded("pandas.core.arrays")
     for array in list(arrays.values()):
-        if isinstance(array, type) and array.__module__.startswith("pandas."):
+        if isinstance(array, type) and array.__module__.partition(".")[0] == "pandas":
             table[array] = _buffers.feed_extension_array
     for name in ("Table", "RecordBatch", "ChunkedArray"):
         table[loaded_type("pyarrow.lib", name)] = _buffers.feed_arrow

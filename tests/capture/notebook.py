@@ -37,10 +37,7 @@ class Notebook:
         """Execute one cell."""
         number = len(self.sources)
         self.observer.before(self.shell.transform_cell(source), self.shell.user_ns)
-        with warnings.catch_warnings():  # a notebook shows warnings, it does not stop at them
-            warnings.simplefilter("ignore")
-            result = self.shell.run_cell(source, store_history=True)
-        error = result.error_in_exec or result.error_before_exec
+        error = execute(self.shell, source)
         seen = self.observer.after(self.shell.user_ns, execution_id=ExecutionId(f"{number:032x}"), error=error)
         self.sources.append(source)
         self.observed.append(seen)
@@ -84,11 +81,29 @@ class Notebook:
         return sorted(needed)
 
 
+def fresh(shell: InteractiveShell) -> None:
+    """An empty namespace; faster than ``shell.reset``, which collects garbage each time."""
+    kept = {name: value for name, value in shell.user_ns.items() if name[:2] == "__" and name[2:3] != "_"}
+    shell.user_ns.clear()
+    shell.user_ns.update(kept)
+    shell.history_manager.reset(new_session=False)
+    shell.displayhook._ = shell.displayhook.__ = shell.displayhook.___ = ""
+    shell.init_user_ns()
+    shell.execution_count = 1
+
+
+def execute(shell: InteractiveShell, source: str) -> BaseException | None:
+    """Run one cell; what it raised. A notebook shows warnings, it does not stop at them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = shell.run_cell(source, store_history=True)
+    return result.error_in_exec or result.error_before_exec
+
+
 @contextmanager
 def notebook(shell: InteractiveShell) -> Iterator[Notebook]:
     """A notebook in a namespace of its own."""
-    shell.reset(new_session=True)
-    shell.execution_count = 1
+    fresh(shell)
     observer = Observer(SessionId("s" * 32))
     transformer = _Transformer(observer)
     shell.ast_transformers.append(transformer)  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from tests.capture.notebook import Notebook, notebook
+from tests.capture.notebook import Notebook, execute, fresh, notebook
 from tests.cases.lineage_cases import CASES, LineageCase
 
 
@@ -63,11 +63,10 @@ def test_slice_gives_the_value_again(
         slices = {name: book.slice(name) for name in values}
         sources = list(book.sources)
     for name, wanted in values.items():
-        shell.reset(new_session=True)
-        shell.execution_count = 1
+        fresh(shell)
         for number, source in enumerate(sources):
             if number in slices[name]:
                 shell.execution_count = number + 1
-                shell.run_cell(source, store_history=True)
+                execute(shell, source)
         assert repr(shell.user_ns.get(name)) == wanted, f"{name} from cells {slices[name]}"
     capsys.readouterr()
