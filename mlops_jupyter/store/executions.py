@@ -193,9 +193,7 @@ def find_versions(
 ) -> list[EntityVersion]:
     """Versions of one entity in any session, latest first; only those with ``digest`` where it is given."""
     if digest is None:
-        return _versions(
-            connection, f"WHERE kind = ? AND name = ? ORDER BY at DESC LIMIT {int(limit)}", (kind, name)
-        )
+        return _versions(connection, f"WHERE kind = ? AND name = ? ORDER BY at DESC LIMIT {int(limit)}", (kind, name))
     return _versions(
         connection,
         f"WHERE kind = ? AND name = ? AND digest = ? ORDER BY at DESC LIMIT {int(limit)}",
@@ -255,9 +253,7 @@ def _versions(connection: Connection, where: str, values: Sequence[str | int]) -
 def _uses(connection: Connection, where: str, values: Sequence[str | int]) -> list[Used]:
     return [
         Used(execution_id=r[0], version_id=r[1], grade=_GRADES[r[2]], reason=r[3])
-        for r in connection.execute(
-            f"SELECT execution_id, version_id, grade, reason FROM uses {where}", values
-        )
+        for r in connection.execute(f"SELECT execution_id, version_id, grade, reason FROM uses {where}", values)
     ]
 
 

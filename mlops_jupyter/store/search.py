@@ -34,8 +34,9 @@ _TAG_COLUMNS = {
     "mlops.run_uid": "r.run_uid",
 }
 _MILLISECONDS = {
-    "sqlite": "CAST(ROUND({0} * 1000) AS INTEGER)",
-    "postgresql": "CAST(ROUND({0} * 1000) AS BIGINT)",
+    # Both cut the fraction off, as the documents do.
+    "sqlite": "CAST({0} * 1000 AS INTEGER)",
+    "postgresql": "CAST(TRUNC({0} * 1000) AS BIGINT)",
 }
 
 _Clause = tuple[str, list[Value]]

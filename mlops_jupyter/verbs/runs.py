@@ -257,4 +257,5 @@ def _parsed(text: str) -> Any:
 
 
 def _milliseconds(at: float) -> int:
-    return round(at * 1000)
+    # Cut off and not rounded, as delivery does for MLflow and search for filters: one run has one start time.
+    return int(at * 1000)
