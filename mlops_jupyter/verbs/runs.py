@@ -28,7 +28,7 @@ def list_runs(
     workspace: Workspace,
     *,
     filter: str = "",  # noqa: A002 - the name of the flag and of MLflow
-    order_by: Sequence[str] = (),
+    order_by: Sequence[str] | str = (),
     limit: int | None = 100,
     offset: int = 0,
     team: bool = False,

@@ -293,6 +293,8 @@ def test_pages_join_to_the_whole(filled: Connection) -> None:
     assert {n for _, n in pages} == {total}
     assert search_runs(filled, offset=40)[0] == search_runs(filled)[0][40:]
     assert search_runs(filled, limit=0) == ([], 44)
+    assert search_runs(filled, filter="params.model = 'tree'", limit=1, offset=50) == ([], 4)
+    assert search_runs(filled, order_by="metrics.acc DESC") == (whole, total)
 
 
 def test_what_only_we_take(filled: Connection) -> None:
