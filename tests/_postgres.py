@@ -23,7 +23,7 @@ def find_binaries() -> Path | None:
     """Folder of ``initdb`` and ``postgres``, or None."""
     named = os.environ.get("MLOPS_TEST_POSTGRES_BIN")
     if named:
-        return Path(named)
+        return Path(named) if Path(named, "initdb").exists() else None
     found = shutil.which("postgres")
     if found and shutil.which("initdb"):
         return Path(found).resolve().parent  # the programs may be linked one by one
