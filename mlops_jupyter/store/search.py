@@ -34,8 +34,9 @@ _TAG_COLUMNS = {
     "mlops.run_uid": "r.run_uid",
 }
 _MILLISECONDS = {
-    "sqlite": "CAST(ROUND({0} * 1000) AS INTEGER)",
-    "postgresql": "CAST(ROUND({0} * 1000) AS BIGINT)",
+    # Both cut the fraction off, as the documents do.
+    "sqlite": "CAST({0} * 1000 AS INTEGER)",
+    "postgresql": "CAST(TRUNC({0} * 1000) AS BIGINT)",
 }
 
 _Clause = tuple[str, list[Value]]
@@ -45,7 +46,7 @@ def search_runs(
     connection: Connection,
     *,
     filter: str = "",  # noqa: A002 - the name that MLflow's users know
-    order_by: Sequence[str] = (),
+    order_by: Sequence[str] | str = (),
     limit: int | None = None,
     offset: int = 0,
     include_deleted: bool = False,
@@ -69,7 +70,9 @@ def search_runs(
         clauses.insert(0, ("r.deleted_at IS NULL", []))
     where = " AND ".join(sql for sql, _ in clauses) or "1 = 1"
     values = [value for _, bound in clauses for value in bound]
-    joins, keys, join_values = _ordering([parse_order(clause) for clause in order_by])
+    joins, keys, join_values = _ordering(
+        [parse_order(clause) for clause in ((order_by,) if isinstance(order_by, str) else order_by)]
+    )
     page, page_values = _page(connection.dialect, limit, offset)
     # A filter over other tables is not evaluated twice; without one, counting apart is quicker.
     together = any(condition.kind is not Kind.ATTRIBUTE for condition in conditions)
