@@ -12,6 +12,8 @@ Everything is looked up when it is first used, so that importing the package cos
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from mlops_jupyter._version import __version__
@@ -107,3 +109,18 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """This package, whose ``lineage`` stays the function.
+
+    Importing the subpackage of the same name binds it here, as the import system does with every subpackage; that
+    one binding is passed by. ``from mlops_jupyter.lineage import …`` does not read it.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _PUBLIC and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
