@@ -92,6 +92,9 @@ def feed_frame(hasher: Hasher, frame: Any, depth: int) -> None:
     columns: list[tuple[int, Any]] = []
     for block in manager.blocks:
         values = block.values
+        if len(manager.axes) == 1:  # a Series: its one block's places are its rows
+            columns.append((0, values))
+            continue
         for row, position in enumerate(block.mgr_locs.as_array.tolist()):
             two_dimensional = getattr(values, "ndim", 1) == 2
             columns.append((position, values[row] if two_dimensional else values))
