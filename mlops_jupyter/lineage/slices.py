@@ -125,10 +125,8 @@ def backward_slice(
 ) -> Slice:
     """The executions that made ``version`` (or that ``execution`` needs, itself included).
 
-    Closure: a version needs the execution that generated it and, where it is a mutation, the version before
-        it; an
-    execution needs all that it used. Executions that failed are kept where they left something that is
-    needed.
+    A version needs the execution that generated it and, where it is a mutation, the version before it; an
+    execution needs all that it used. Executions that failed are kept where they left something that is needed.
 
     Args:
         source: the records.

@@ -108,7 +108,9 @@ def _box(node: ViewNode, centre: Point) -> str:
     mark = "ml-focus" if node.focus or node.failed else "ml-line"
     inset = 16 if node.kind in ("execution", "file") else 20
     room = size.width - 2 * inset + 4
-    title = _fit(node.title, room - (34 if node.kind not in ("execution", "variable") else 0), 6.6)
+    # The end of a path says more than its beginning.
+    fit = _fit_end if node.kind == "file" else _fit
+    title = fit(node.title, room - (34 if node.kind not in ("execution", "variable") else 0), 6.6)
     # Code is set in the code font; facts about files, runs and models in the text font, which is narrower.
     code = node.kind in ("execution", "variable", "state")
     subtitle = _fit(node.subtitle, room, _MONO if code else 5.9)
@@ -216,6 +218,10 @@ def _fit(text: str, room: float, character: float) -> str:
     text = clean(text)
     most = max(1, int(room / character))
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _fit_end(text: str, room: float, character: float) -> str:
+    return _fit(text[::-1], room, character)[::-1]
 
 
 def _style() -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import builtins
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -55,7 +56,8 @@ _SETTINGS = frozenset(
     """.split()  # noqa: SIM905 - words are easier to read and to extend than a list of quotes
 )
 """Calls on a module that change what later cells do."""
-_WRITERS = ("to_", "save", "dump", "write", "imsave", "touch", "mkdir")
+_WRITES = re.compile(r"""\b(?:to_|save|dump|write|imsave)\w*\(|\bopen\(.*,\s*(?:mode=)?["'][wax]""")
+"""A line that writes a file, as far as its text can tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +154,8 @@ def static_records(document: NotebookDocument, *, notebook: str | None = None) -
 def _run(state: _State, position: int, cell: Cell) -> None:
     execution = _execution(state.notebook, position, cell)
     state.executions.append(execution)
-    analysis = analyze(_python(cell.source))
+    python = _python(cell.source)
+    analysis = analyze(python)
     if analysis.syntax_error is not None:
         state.notes[f"Code cell {position + 1} cannot be read: {analysis.syntax_error}."] = None
         return
@@ -167,7 +170,7 @@ def _run(state: _State, position: int, cell: Cell) -> None:
     _reads(state, execution, analysis)
     _mutations(state, execution, analysis)
     _stores(state, execution, analysis)
-    _files(state, execution, analysis)
+    _files(state, execution, analysis, python)
     defined = {f.qualname.partition(".")[0] for f in analysis.functions}
     for name in defined:
         state.functions[name] = [f for f in analysis.functions if f.qualname.partition(".")[0] == name]
@@ -287,10 +290,10 @@ def _stores(state: _State, execution: CellExecution, analysis: CellAnalysis) -> 
         state.stars.append(star)
 
 
-def _files(state: _State, execution: CellExecution, analysis: CellAnalysis) -> None:
-    writing = {c.at.line for c in analysis.calls if c.callee.rpartition(".")[2].startswith(_WRITERS)}
+def _files(state: _State, execution: CellExecution, analysis: CellAnalysis, python: str) -> None:
     lines = _statement_of(analysis)
-    written = {lines.get(line, line) for line in writing}
+    writing = (number for number, line in enumerate(python.splitlines(), 1) if _WRITES.search(line))
+    written = {lines.get(number, number) for number in writing}
     for path in analysis.path_literals:
         key = (EntityKind.FILE, path.text)
         if lines.get(path.line, path.line) in written:
