@@ -166,7 +166,7 @@ def _result(
         branches=tuple(shared.branches),
         statements=tuple(
             Statement(
-                getattr(node, "decorator_list", None) and node.decorator_list[0].lineno or node.lineno,  # type: ignore[attr-defined]
+                (getattr(node, "decorator_list", None) and node.decorator_list[0].lineno) or node.lineno,  # type: ignore[attr-defined]
                 node.end_lineno or node.lineno,
                 isinstance(node, _COMPOUND),
                 isinstance(node, _LOOPS),

@@ -31,7 +31,7 @@ def describe(value: object) -> Description:
     name = qualified_name(cls)[:_LONGEST]
     try:
         summary, shape, schema = _describe(value, cls)
-    except Exception:  # noqa: BLE001 - a value in a state that its library does not expect is told by its type
+    except Exception:
         summary, shape, schema = short_name(cls), None, ()
     return Description(name, summary[:_LONGEST], shape, schema)
 

@@ -201,7 +201,8 @@ def _judge(
         if before.digest != after.digest:
             grade = Grade.SAMPLED if before.grade is Grade.SAMPLED else Grade.EXACT
             rebound = own and all(
-                t.kind is TouchKind.CONDITIONAL_STORE or (candidate.immutable and t.kind is TouchKind.AUGMENTED)
+                t.kind is TouchKind.CONDITIONAL_STORE
+                or (candidate.immutable and t.kind is TouchKind.AUGMENTED)
                 for t, _ in touched
             )
             return Mutation(name, grade, reason, rebound=rebound)

@@ -282,7 +282,7 @@ def measure(
     hasher = Hasher(budget_bytes, budget_nodes)
     try:
         hasher.feed(value)
-    except Exception:  # noqa: BLE001 - a value in a state that its library does not expect is opaque
+    except Exception:
         return None, 0, 1
     used = max(0, budget_bytes - hasher.bytes_left), hasher.nodes_used(budget_nodes)
     if hasher.unknown:
@@ -358,7 +358,7 @@ def _set(hasher: Hasher, value: set[Any] | frozenset[Any], depth: int) -> None:
         hasher.sequence("set", items, depth)
 
 
-def _constant(hasher: Hasher, value: object, depth: int) -> None:  # noqa: ARG001
+def _constant(hasher: Hasher, value: object, depth: int) -> None:
     cls = type(value)
     hasher.text(qualified_name(cls))
     if cls is types.ModuleType:
@@ -375,7 +375,7 @@ _PRINTABLE = frozenset(
 )  # fmt: skip
 
 
-def _numpy_scalar(hasher: Hasher, value: Any, depth: int) -> None:  # noqa: ARG001
+def _numpy_scalar(hasher: Hasher, value: Any, depth: int) -> None:
     hasher.text(f"np.{type(value).__name__}")
     hasher.raw(value.tobytes())
 
@@ -391,13 +391,13 @@ def _table() -> dict[int, Handler]:
         deque: lambda h, v, d: h.sequence(f"deque{v.maxlen}", list(v), d),
         set: _set,
         frozenset: _set,
-        bytearray: lambda h, v, d: _buffers.feed_bytes(h, memoryview(v)),  # noqa: ARG005
+        bytearray: lambda h, v, d: _buffers.feed_bytes(h, memoryview(v)),
         types.FunctionType: _function,
         types.MethodType: _method,
         functools.partial: _partial,
         random.Random: _random,
         types.SimpleNamespace: lambda h, v, d: h.feed(v.__dict__, d + 1),
-        types.CellType: lambda h, v, d: h.opaque(v),  # noqa: ARG005
+        types.CellType: lambda h, v, d: h.opaque(v),
     }
     numpy = loaded("numpy")
     for name in ("ndarray", "memmap", "matrix", "recarray"):
@@ -432,7 +432,15 @@ def _table() -> dict[int, Handler]:
     return {identity(kind): handler for kind, handler in table.items() if isinstance(kind, type)}
 
 
-_MODULES = ("numpy", "numpy.random", "numpy.random.mtrand", "pandas", "pyarrow.lib", "polars", "torch.nn.parameter")
+_MODULES = (
+    "numpy",
+    "numpy.random",
+    "numpy.random.mtrand",
+    "pandas",
+    "pyarrow.lib",
+    "polars",
+    "torch.nn.parameter",
+)
 _state: tuple[tuple[bool, ...], dict[int, Handler]] = ((), {})
 
 
@@ -466,4 +474,3 @@ def _library_state(hasher: Hasher, value: object, cls: type, depth: int) -> bool
         return True  # a compiled loss or criterion without state
     hasher.feed(getstate(value), depth + 1)
     return True
-

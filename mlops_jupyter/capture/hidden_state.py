@@ -48,7 +48,7 @@ def measure() -> dict[str, int]:
     if torch_random.get("get_rng_state") is not None:
         found["torch.random"] = hash(torch_random["get_rng_state"]().numpy().tobytes())
     try:
-        found["cwd"] = hash(os.getcwd())  # noqa: PTH109 - half the time of Path.cwd, twice a cell
+        found["cwd"] = hash(os.getcwd())
     except OSError:
         found["cwd"] = 0
     return found
@@ -123,4 +123,3 @@ def configures(callee: str) -> bool:
     """Whether a call whose result is thrown away looks like a library's setting."""
     last = callee.rpartition(".")[2]
     return "." in callee and last.startswith(_SETTERS) and last not in SEEDS and last not in GENERAL_SEEDS
-

@@ -118,7 +118,11 @@ class Observer:
         return self._probes.transform(tree)
 
     def after(
-        self, namespace: Mapping[str, Any], *, execution_id: ExecutionId, error: BaseException | bool | None = None
+        self,
+        namespace: Mapping[str, Any],
+        *,
+        execution_id: ExecutionId,
+        error: BaseException | bool | None = None,
     ) -> Observed:
         """The cell has ended; ``error`` is what it raised (True: the exception that the shell showed last).
 
@@ -336,7 +340,9 @@ class Observer:
         namespace: Mapping[str, Any],
         record: _Record,
     ) -> None:
-        for change in self._states.observe(pending.analysis, far, ran, namespace, pending.states, pending.environment):
+        for change in self._states.observe(
+            pending.analysis, far, ran, namespace, pending.states, pending.environment
+        ):
             used = change.used
             if change.external is not None:
                 record.versions[change.external] = EntityVersion(
@@ -419,4 +425,3 @@ def _bound_before_calls(analysis: CellAnalysis, far: Reached) -> set[str]:
     calling += [t.at.statement for t in analysis.touches if t.kind in (TouchKind.RECEIVER, TouchKind.CALLEE)]
     first = min(calling, default=0)
     return {s.name for s in analysis.stores if s.certain and s.at.statement < first and far.certainly(s.at)}
-
