@@ -1,5 +1,7 @@
 """Expressions, and the functions, lambdas and magics inside of them."""
 
+# ruff: noqa: N802, N815 - visitors are named for the nodes of ast
+
 from __future__ import annotations
 
 import ast
@@ -292,7 +294,9 @@ class Expressions(Ground):
 
 
 def _roots(node: ast.AST) -> list[str]:
-    """Names whose objects an argument hands over: chains, and what containers and starred expressions hold."""
+    """Names whose objects an argument hands over: chains, and what containers and starred expressions
+    hold.
+    """
     found: list[str] = []
     stack: list[ast.AST] = [node]
     while stack:

@@ -3,6 +3,8 @@
 Definite assignment: a load is *exposed* unless a certain store of the same name comes before it on every way.
 """
 
+# ruff: noqa: N802, N815 - visitors are named for the nodes of ast
+
 from __future__ import annotations
 
 import ast
@@ -58,7 +60,7 @@ class Ground:
             if node is not None and type(node) is not ast.Constant:
                 self.visit(node)
             elif node is not None:
-                self.visit_Constant(node)  # type: ignore[arg-type]
+                self.visit_Constant(node)
 
     def top_level(self, body: list[ast.stmt]) -> None:
         """Visit the statements of a cell."""

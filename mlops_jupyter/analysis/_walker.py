@@ -1,5 +1,7 @@
 """Statements: one walk over a cell's syntax tree in the order of evaluation."""
 
+# ruff: noqa: N802, N815 - visitors are named for the nodes of ast
+
 from __future__ import annotations
 
 import ast

@@ -1,7 +1,9 @@
 """Fingerprints of values, to see whether a cell changed them, and short descriptions. Neither runs user code.
 
-A fingerprint is xxh3 over the bytes of buffers and over the structure of containers and instances. It is *exact* when
-all was seen, *sampled* when large buffers were sampled, *assumed* when parts could not be looked into; None when
+A fingerprint is xxh3 over the bytes of buffers and over the structure of containers and instances. It is
+*exact* when
+all was seen, *sampled* when large buffers were sampled, *assumed* when parts could not be looked into; None
+when
 nothing could (generators, handles, modules …).
 """
 
@@ -64,7 +66,8 @@ _CONSTANT_TYPES: tuple[type, ...] = (
     datetime.datetime, datetime.date, datetime.time, datetime.timedelta, datetime.timezone, decimal.Decimal,
     fractions.Fraction, uuid.UUID, range, slice, re.Pattern, pathlib.PosixPath, pathlib.PurePosixPath,
     pathlib.WindowsPath, pathlib.PureWindowsPath, type(NotImplemented), types.BuiltinFunctionType,
-    types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType, types.ClassMethodDescriptorType,
+    types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType,
+    types.ClassMethodDescriptorType,
     functools._lru_cache_wrapper, logging.Logger, logging.RootLogger, property, staticmethod, classmethod,
     type(threading.Lock()), type(threading.RLock()), types.ModuleType, types.CodeType, types.MappingProxyType,
 )  # fmt: skip
@@ -166,7 +169,7 @@ class Hasher:
         self.text(f"{tag}{size}")
         if size > _MOST_ATOMS:
             self.sampled = True
-            items = items[:: size // _SAMPLE] + items[-64:]
+            items = [*items[:: size // _SAMPLE], *items[-64:]]
         if _ATOMS.issuperset(map(identity, map(type, items))):
             self._hash.update(marshal.dumps(items, _MARSHAL))
             self._nodes -= len(items) // 64
@@ -269,7 +272,7 @@ def fingerprint(
 ) -> Fingerprint | None:
     """The fingerprint of a value, or None where it cannot be looked into.
 
-    ``budget_bytes``: buffers beyond it are sampled (64 × 64 KiB). ``budget_nodes``: objects looked at. Two calls with
+    ``budget_bytes``: buffers beyond it are sampled (64 × 64 KiB). ``budget_nodes``: objects looked at. Two calls with  # noqa: RUF002  # noqa: E501
     the same budgets on an unchanged value give the same digest. Runs no user code and raises nothing.
     """
     return measure(value, budget_bytes=budget_bytes, budget_nodes=budget_nodes)[0]
@@ -282,7 +285,7 @@ def measure(
     hasher = Hasher(budget_bytes, budget_nodes)
     try:
         hasher.feed(value)
-    except Exception:
+    except Exception:  # noqa: BLE001
         return None, 0, 1
     used = max(0, budget_bytes - hasher.bytes_left), hasher.nodes_used(budget_nodes)
     if hasher.unknown:
@@ -375,7 +378,7 @@ _PRINTABLE = frozenset(
 )  # fmt: skip
 
 
-def _numpy_scalar(hasher: Hasher, value: Any, depth: int) -> None:
+def _numpy_scalar(hasher: Hasher, value: Any, depth: int) -> None:  # noqa: ARG001
     hasher.text(f"np.{type(value).__name__}")
     hasher.raw(value.tobytes())
 
@@ -391,13 +394,13 @@ def _table() -> dict[int, Handler]:
         deque: lambda h, v, d: h.sequence(f"deque{v.maxlen}", list(v), d),
         set: _set,
         frozenset: _set,
-        bytearray: lambda h, v, d: _buffers.feed_bytes(h, memoryview(v)),
+        bytearray: lambda h, v, d: _buffers.feed_bytes(h, memoryview(v)),  # noqa: ARG005
         types.FunctionType: _function,
         types.MethodType: _method,
         functools.partial: _partial,
         random.Random: _random,
         types.SimpleNamespace: lambda h, v, d: h.feed(v.__dict__, d + 1),
-        types.CellType: lambda h, v, d: h.opaque(v),
+        types.CellType: lambda h, v, d: h.opaque(v),  # noqa: ARG005
     }
     numpy = loaded("numpy")
     for name in ("ndarray", "memmap", "matrix", "recarray"):
@@ -413,7 +416,8 @@ def _table() -> dict[int, Handler]:
     for name in ("DataFrame", "Series"):
         table[pandas.get(name)] = _buffers.feed_frame
     for name in (
-        "Index", "RangeIndex", "MultiIndex", "DatetimeIndex", "TimedeltaIndex", "PeriodIndex", "CategoricalIndex",
+        "Index", "RangeIndex", "MultiIndex", "DatetimeIndex", "TimedeltaIndex", "PeriodIndex",
+        "CategoricalIndex",
         "IntervalIndex",
     ):  # fmt: skip
         table[pandas.get(name)] = _buffers.feed_index
@@ -470,7 +474,7 @@ def _library_state(hasher: Hasher, value: object, cls: type, depth: int) -> bool
     getstate = next(
         (class_dict(b)["__getstate__"] for b in mro_of(cls) if "__getstate__" in class_dict(b)), None
     )
-    if getstate is None or getstate is object.__getstate__:  # type: ignore[attr-defined]
+    if getstate is None or getstate is object.__getstate__:
         return True  # a compiled loss or criterion without state
     hasher.feed(getstate(value), depth + 1)
     return True

@@ -31,7 +31,7 @@ def step(observer: Observer, source: str, namespace: dict[str, Any], number: int
     error: BaseException | None = None
     try:
         exec(compile(tree, "<cell>", "exec"), namespace)  # type: ignore[arg-type]
-    except Exception as raised:
+    except Exception as raised:  # noqa: BLE001
         error = raised
     return observer.after(namespace, execution_id=ExecutionId(f"{number:032x}"), error=error)
 
