@@ -42,7 +42,7 @@ def _literal(node: ast.AST, left: list[int]) -> Literal:
     if isinstance(node, ast.Constant):
         if node.value is Ellipsis:
             raise NotLiteralError
-        return node.value  # type: ignore[return-value]
+        return node.value
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
         value = _literal(node.operand, left)
         if type(value) not in (int, float, complex):

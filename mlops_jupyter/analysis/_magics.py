@@ -8,7 +8,8 @@ import string
 from dataclasses import dataclass
 
 PYTHON_CELL_MAGICS = frozenset(
-    {"time", "timeit", "capture", "prun", "memit", "mprun", "lprun", "snakeviz", "scalene", "track", "pyinstrument",
+    {"time", "timeit", "capture", "prun", "memit", "mprun", "lprun", "snakeviz", "scalene", "track",
+    "pyinstrument",
      "heat", "measure", "debug"}
 )  # fmt: skip
 """Cell magics whose body is Python that runs in the notebook's namespace."""

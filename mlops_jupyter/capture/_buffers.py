@@ -1,4 +1,6 @@
-"""Feed numpy, pandas, Arrow and torch data to a hash. Libraries are found in ``sys.modules``, never imported."""
+"""Feed numpy, pandas, Arrow and torch data to a hash. Libraries are found in ``sys.modules``, never
+imported.
+"""
 
 from __future__ import annotations
 

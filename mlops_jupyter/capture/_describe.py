@@ -19,7 +19,7 @@ class Description:
     type_name: str
     """``pandas.core.frame.DataFrame``"""
     summary: str
-    """At most 200 characters: ``DataFrame 150 × 5``."""
+    """At most 200 characters: ``DataFrame 150 × 5``."""  # noqa: RUF001
     shape: tuple[int, ...] | None = None
     schema: tuple[tuple[str, str], ...] = ()
     """(column, type), for frames."""
@@ -31,7 +31,7 @@ def describe(value: object) -> Description:
     name = qualified_name(cls)[:_LONGEST]
     try:
         summary, shape, schema = _describe(value, cls)
-    except Exception:  # noqa: BLE001 - a value in a state that its library does not expect is told by its type
+    except Exception:  # noqa: BLE001
         summary, shape, schema = short_name(cls), None, ()
     return Description(name, summary[:_LONGEST], shape, schema)
 
@@ -102,7 +102,7 @@ def _container(value: Any, cls: type) -> str:
 
 
 def _times(shape: tuple[int, ...]) -> str:
-    return " × ".join(map(str, shape)) if shape else "scalar"
+    return " × ".join(map(str, shape)) if shape else "scalar"  # noqa: RUF001
 
 
 def _pandas(

@@ -63,7 +63,9 @@ def reached(
     namespace: Mapping[str, Any],
     taken: Callable[[int], bool | None],
 ) -> Reached:
-    """How far the cell came. An error that no frame of the cell saw (a syntax error) means that nothing ran."""
+    """How far the cell came. An error that no frame of the cell saw (a syntax error) means that nothing
+    ran.
+    """
     if error is None or error is False:
         return Reached(analysis, taken)
     if error is True:  # the caller knows that it failed but not how: what the shell showed last

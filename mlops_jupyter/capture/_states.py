@@ -1,4 +1,6 @@
-"""Versions of hidden state: who seeded, who drew, who changed the working directory, the environment, a library."""
+"""Versions of hidden state: who seeded, who drew, who changed the working directory, the environment, a
+library.
+"""
 
 from __future__ import annotations
 
@@ -123,7 +125,7 @@ class StateTracker:
         latest = self._latest.get("cwd")
         if after["cwd"] != before.get("cwd"):
             return [self._write("cwd", "working directory changed", strong=True, used=latest)]
-        relative = any(not os.path.isabs(p.text) and "://" not in p.text for p in analysis.path_literals)
+        relative = any(not os.path.isabs(p.text) and "://" not in p.text for p in analysis.path_literals)  # noqa: PTH117
         if latest is not None and (
             relative or analysis.magics or not hidden_state.CWD_READERS.isdisjoint(words)
         ):
@@ -174,7 +176,7 @@ class StateTracker:
         if known:
             used = {hidden_state.package_of(namespace.get(name)) for name in names if name in namespace}
             used |= {"sys"} if analysis.imports else set()
-            for package in sorted(known & used - set(written) - {None}):  # type: ignore[type-var]
+            for package in sorted(known & used - set(written) - {None}):
                 changes.append(
                     StateChange(
                         f"module:{package}",

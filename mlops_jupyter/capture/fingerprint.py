@@ -1,7 +1,9 @@
 """Fingerprints of values, to see whether a cell changed them, and short descriptions. Neither runs user code.
 
-A fingerprint is xxh3 over the bytes of buffers and over the structure of containers and instances. It is *exact* when
-all was seen, *sampled* when large buffers were sampled, *assumed* when parts could not be looked into; None when
+A fingerprint is xxh3 over the bytes of buffers and over the structure of containers and instances. It is
+*exact* when
+all was seen, *sampled* when large buffers were sampled, *assumed* when parts could not be looked into; None
+when
 nothing could (generators, handles, modules …).
 """
 
@@ -64,7 +66,8 @@ _CONSTANT_TYPES: tuple[type, ...] = (
     datetime.datetime, datetime.date, datetime.time, datetime.timedelta, datetime.timezone, decimal.Decimal,
     fractions.Fraction, uuid.UUID, range, slice, re.Pattern, pathlib.PosixPath, pathlib.PurePosixPath,
     pathlib.WindowsPath, pathlib.PureWindowsPath, type(NotImplemented), types.BuiltinFunctionType,
-    types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType, types.ClassMethodDescriptorType,
+    types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType,
+    types.ClassMethodDescriptorType,
     functools._lru_cache_wrapper, logging.Logger, logging.RootLogger, property, staticmethod, classmethod,
     type(threading.Lock()), type(threading.RLock()), types.ModuleType, types.CodeType, types.MappingProxyType,
 )  # fmt: skip
@@ -166,7 +169,7 @@ class Hasher:
         self.text(f"{tag}{size}")
         if size > _MOST_ATOMS:
             self.sampled = True
-            items = items[:: size // _SAMPLE] + items[-64:]
+            items = [*items[:: size // _SAMPLE], *items[-64:]]
         if _ATOMS.issuperset(map(identity, map(type, items))):
             self._hash.update(marshal.dumps(items, _MARSHAL))
             self._nodes -= len(items) // 64
@@ -269,7 +272,7 @@ def fingerprint(
 ) -> Fingerprint | None:
     """The fingerprint of a value, or None where it cannot be looked into.
 
-    ``budget_bytes``: buffers beyond it are sampled (64 × 64 KiB). ``budget_nodes``: objects looked at. Two calls with
+    ``budget_bytes``: buffers beyond it are sampled (64 × 64 KiB). ``budget_nodes``: objects looked at. Two calls with  # noqa: RUF002  # noqa: E501
     the same budgets on an unchanged value give the same digest. Runs no user code and raises nothing.
     """
     return measure(value, budget_bytes=budget_bytes, budget_nodes=budget_nodes)[0]
@@ -282,7 +285,7 @@ def measure(
     hasher = Hasher(budget_bytes, budget_nodes)
     try:
         hasher.feed(value)
-    except Exception:  # noqa: BLE001 - a value in a state that its library does not expect is opaque
+    except Exception:  # noqa: BLE001
         return None, 0, 1
     used = max(0, budget_bytes - hasher.bytes_left), hasher.nodes_used(budget_nodes)
     if hasher.unknown:
@@ -358,7 +361,7 @@ def _set(hasher: Hasher, value: set[Any] | frozenset[Any], depth: int) -> None:
         hasher.sequence("set", items, depth)
 
 
-def _constant(hasher: Hasher, value: object, depth: int) -> None:  # noqa: ARG001
+def _constant(hasher: Hasher, value: object, depth: int) -> None:
     cls = type(value)
     hasher.text(qualified_name(cls))
     if cls is types.ModuleType:
@@ -413,7 +416,8 @@ def _table() -> dict[int, Handler]:
     for name in ("DataFrame", "Series"):
         table[pandas.get(name)] = _buffers.feed_frame
     for name in (
-        "Index", "RangeIndex", "MultiIndex", "DatetimeIndex", "TimedeltaIndex", "PeriodIndex", "CategoricalIndex",
+        "Index", "RangeIndex", "MultiIndex", "DatetimeIndex", "TimedeltaIndex", "PeriodIndex",
+        "CategoricalIndex",
         "IntervalIndex",
     ):  # fmt: skip
         table[pandas.get(name)] = _buffers.feed_index
@@ -432,7 +436,15 @@ def _table() -> dict[int, Handler]:
     return {identity(kind): handler for kind, handler in table.items() if isinstance(kind, type)}
 
 
-_MODULES = ("numpy", "numpy.random", "numpy.random.mtrand", "pandas", "pyarrow.lib", "polars", "torch.nn.parameter")
+_MODULES = (
+    "numpy",
+    "numpy.random",
+    "numpy.random.mtrand",
+    "pandas",
+    "pyarrow.lib",
+    "polars",
+    "torch.nn.parameter",
+)
 _state: tuple[tuple[bool, ...], dict[int, Handler]] = ((), {})
 
 
@@ -462,8 +474,7 @@ def _library_state(hasher: Hasher, value: object, cls: type, depth: int) -> bool
     getstate = next(
         (class_dict(b)["__getstate__"] for b in mro_of(cls) if "__getstate__" in class_dict(b)), None
     )
-    if getstate is None or getstate is object.__getstate__:  # type: ignore[attr-defined]
+    if getstate is None or getstate is object.__getstate__:
         return True  # a compiled loss or criterion without state
     hasher.feed(getstate(value), depth + 1)
     return True
-

@@ -1,4 +1,6 @@
-"""State that cells share without a name: random generators, working directory, environment, module settings."""
+"""State that cells share without a name: random generators, working directory, environment, module
+settings.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ _SETTERS = (
 )
 CHANGERS = frozenset({"append", "insert", "extend", "update", "remove", "clear", "pop", "setdefault"})
 
-_python_state = random._inst.getstate  # type: ignore[attr-defined]
+_python_state = random._inst.getstate
 """Taken at import, so that a user who replaces ``random.getstate`` is not called."""
 
 
@@ -48,7 +50,7 @@ def measure() -> dict[str, int]:
     if torch_random.get("get_rng_state") is not None:
         found["torch.random"] = hash(torch_random["get_rng_state"]().numpy().tobytes())
     try:
-        found["cwd"] = hash(os.getcwd())  # noqa: PTH109 - half the time of Path.cwd, twice a cell
+        found["cwd"] = hash(os.getcwd())  # noqa: PTH109
     except OSError:
         found["cwd"] = 0
     return found
@@ -70,7 +72,8 @@ def environment_changed(before: Mapping[Any, int]) -> bool:
 
 
 _LIBRARIES_OWN = (
-    "KMP_", "OMP_", "MKL_", "OPENBLAS_", "LOKY_", "JOBLIB_", "TF_", "TF2_", "PYGAME_", "QT_", "MPL", "COLUMNS", "LINES",
+    "KMP_", "OMP_", "MKL_", "OPENBLAS_", "LOKY_", "JOBLIB_", "TF_", "TF2_", "PYGAME_", "QT_", "MPL",
+    "COLUMNS", "LINES",
     "PYDEVD_", "PYTEST_", "NUMEXPR_", "VECLIB_", "TOKENIZERS_", "XLA_", "GRPC_",
 )  # fmt: skip
 
@@ -93,7 +96,7 @@ def seeded_keys(callee: str, root: object) -> tuple[str, ...]:
         return ()
     if type(root) in (BuiltinFunctionType, MethodType):
         owner = root.__self__  # type: ignore[attr-defined]
-        if owner is random._inst:  # type: ignore[attr-defined]
+        if owner is random._inst:
             return ("random",)
         if owner is loaded("numpy.random.mtrand").get("_rand"):
             return ("numpy.random",)
@@ -106,7 +109,7 @@ def package_of(value: Any) -> str | None:
     if type(value) is ModuleType:
         name = value.__dict__.get("__name__")
     elif isinstance_of_type(value):
-        name = type.__dict__["__module__"].__get__(value)  # type: ignore[attr-defined]
+        name = type.__dict__["__module__"].__get__(value)
     elif type(value).__name__ in ("function", "builtin_function_or_method"):
         name = value.__module__
     if type(name) is not str or name == "__main__":
@@ -116,11 +119,10 @@ def package_of(value: Any) -> str | None:
 
 def isinstance_of_type(value: object) -> bool:
     """``isinstance(value, type)`` past ``__class__``."""
-    return any(base is type for base in type.__dict__["__mro__"].__get__(type(value)))  # type: ignore[attr-defined]
+    return any(base is type for base in type.__dict__["__mro__"].__get__(type(value)))
 
 
 def configures(callee: str) -> bool:
     """Whether a call whose result is thrown away looks like a library's setting."""
     last = callee.rpartition(".")[2]
     return "." in callee and last.startswith(_SETTERS) and last not in SEEDS and last not in GENERAL_SEEDS
-

@@ -1,4 +1,5 @@
-"""The notebook's namespace as identities: snapshots, names that are IPython's own, and which names share objects.
+"""The notebook's namespace as identities: snapshots, names that are IPython's own, and which names share
+objects.
 
 Holds numbers only, never a reference to a user's object.
 """
@@ -26,8 +27,10 @@ from ._inspect import (
 
 HIDDEN = frozenset(
     {"In", "Out", "_ih", "_oh", "_dh", "get_ipython", "exit", "quit", "open", "__builtin__", "__builtins__",
-     "__name__", "__doc__", "__package__", "__loader__", "__spec__", "__file__", "__annotations__", "__session__",
-     "_exit_code", "_", "__", "___", "__vsc_ipynb_file__", "__conditional_annotations__", "__annotate__", "__warningregistry__"}
+     "__name__", "__doc__", "__package__", "__loader__", "__spec__", "__file__", "__annotations__",
+     "__session__",
+     "_exit_code", "_", "__", "___", "__vsc_ipynb_file__", "__conditional_annotations__", "__annotate__",
+     "__warningregistry__"}
 )  # fmt: skip
 _HIDDEN_PATTERN = re.compile(r"_i{1,3}\Z|_i?\d+\Z|__pydevd|__mlops_")
 
@@ -67,7 +70,9 @@ def changed_names(before: Mapping[str, int], after: Mapping[str, int]) -> list[s
 
 
 def look(value: object) -> tuple[frozenset[int], frozenset[CodeKey]]:
-    """(identities of the mutable objects, code of the notebook's functions) that a value reaches, to a bounded depth."""
+    """(identities of the mutable objects, code of the notebook's functions) that a value reaches, to a
+    bounded depth.
+    """
     if identity(type(value)) in _ATOMS:
         return _NOTHING
     parts: set[int] = set()
@@ -82,7 +87,7 @@ def look(value: object) -> tuple[frozenset[int], frozenset[CodeKey]]:
             continue
         try:
             inner = _inside(item, parts, codes, number)
-        except Exception:  # noqa: BLE001 - an object in a state that its library does not expect has no known parts
+        except Exception:  # noqa: S112, BLE001
             continue
         if depth < _DEPTH:
             for part in inner:

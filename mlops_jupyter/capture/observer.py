@@ -1,7 +1,9 @@
 """What each executed cell read and wrote in the namespace and in hidden state.
 
-Before the cell: its text is analysed, the namespace's identities and the fingerprints of what it may change are taken.
-During: probes mark functions that ran and branches that were taken. After, also on an error: differences become
+Before the cell: its text is analysed, the namespace's identities and the fingerprints of what it may change
+are taken.
+During: probes mark functions that ran and branches that were taken. After, also on an error: differences
+become
 versions, and what was read becomes uses. Only identities and digests are kept, never a user's object.
 """
 
@@ -118,7 +120,11 @@ class Observer:
         return self._probes.transform(tree)
 
     def after(
-        self, namespace: Mapping[str, Any], *, execution_id: ExecutionId, error: BaseException | bool | None = None
+        self,
+        namespace: Mapping[str, Any],
+        *,
+        execution_id: ExecutionId,
+        error: BaseException | bool | None = None,
     ) -> Observed:
         """The cell has ended; ``error`` is what it raised (True: the exception that the shell showed last).
 
@@ -147,7 +153,9 @@ class Observer:
         )
 
     def latest(self, name: str) -> VersionId | None:
-        """The version that a variable has now; None where nothing recorded wrote or read it, or it was deleted."""
+        """The version that a variable has now; None where nothing recorded wrote or read it, or it was
+        deleted.
+        """
         return self._latest.get(name)
 
     def history(self, name: str) -> tuple[VersionId, ...]:
@@ -162,7 +170,9 @@ class Observer:
     # ------------------------------------------------------------------ functions
 
     def _functions_in_reach(self, analysis: CellAnalysis) -> list[Function]:
-        """Functions of the notebook that this cell may run: by the values it names, and what those name in turn."""
+        """Functions of the notebook that this cell may run: by the values it names, and what those name in
+        turn.
+        """
         found: dict[Function, None] = {}
         names = {load.name for load in analysis.loads}
         stack = [*names]
@@ -259,7 +269,7 @@ class Observer:
         strong = {n: "bound" for n in changed_names(pending.names, names) if not is_hidden(n)}
         augmented = {t.name for t in analysis.touches if t.kind is TouchKind.AUGMENTED}
         for store in analysis.stores:
-            if (
+            if (  # noqa: SIM102
                 store.certain
                 and store.name in names
                 and far.certainly(store.at)
@@ -281,7 +291,7 @@ class Observer:
             elif reason == "bound":
                 writer = next((f.name for f in ran if name in f.writes), None)
                 reason = f"rebound by {writer}()" if writer else "assigned"
-            described += 1
+            described += 1  # noqa: SIM113
             value = namespace.get(name) if described <= _MOST_DESCRIBED else None
             self._index.refresh(name, namespace.get(name))
             self._version(name, value, record, strong=True, grade=Grade.EXACT, reason=reason)
@@ -289,7 +299,7 @@ class Observer:
             previous = None if mutation.rebound else self._current(mutation.name, record)
             self._index.refresh(mutation.name, namespace.get(mutation.name))
             self._version(
-                mutation.name, namespace.get(mutation.name), record, strong=mutation.rebound, grade=mutation.grade,
+                mutation.name, namespace.get(mutation.name), record, strong=mutation.rebound, grade=mutation.grade,  # noqa: E501
                 reason=mutation.reason, previous=None if mutation.rebound else previous,
             )  # fmt: skip
         for name in pending.names:
@@ -336,12 +346,14 @@ class Observer:
         namespace: Mapping[str, Any],
         record: _Record,
     ) -> None:
-        for change in self._states.observe(pending.analysis, far, ran, namespace, pending.states, pending.environment):
+        for change in self._states.observe(
+            pending.analysis, far, ran, namespace, pending.states, pending.environment
+        ):
             used = change.used
             if change.external is not None:
                 record.versions[change.external] = EntityVersion(
-                    version_id=change.external, kind=EntityKind.STATE, name=change.key, session_id=self.session_id,
-                    execution_id=None, strong=True, grade=Grade.EXACT, reason="state before any recorded cell",
+                    version_id=change.external, kind=EntityKind.STATE, name=change.key, session_id=self.session_id,  # noqa: E501
+                    execution_id=None, strong=True, grade=Grade.EXACT, reason="state before any recorded cell",  # noqa: E501
                     at=record.at,
                 )  # fmt: skip
             if used is not None:
@@ -356,7 +368,7 @@ class Observer:
                 )
             if change.written is not None:
                 record.versions[change.written] = EntityVersion(
-                    version_id=change.written, kind=EntityKind.STATE, name=change.key, session_id=self.session_id,
+                    version_id=change.written, kind=EntityKind.STATE, name=change.key, session_id=self.session_id,  # noqa: E501
                     execution_id=record.execution_id, strong=change.strong, grade=change.grade,
                     reason=change.reason, at=record.at, previous=change.previous,
                 )  # fmt: skip
@@ -419,4 +431,3 @@ def _bound_before_calls(analysis: CellAnalysis, far: Reached) -> set[str]:
     calling += [t.at.statement for t in analysis.touches if t.kind in (TouchKind.RECEIVER, TouchKind.CALLEE)]
     first = min(calling, default=0)
     return {s.name for s in analysis.stores if s.certain and s.at.statement < first and far.certainly(s.at)}
-

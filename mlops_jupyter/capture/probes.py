@@ -1,7 +1,8 @@
 """Probes that a cell's own code carries: was this function entered, was this branch taken.
 
-A probe is one item store into a list in ``builtins``: some nanoseconds, no call, no name in the notebook's namespace.
-In a function it is guarded, so that a function which travels to another process (by cloudpickle) runs there as well.
+A probe is one item store into a list in ``builtins``: some nanoseconds, no call, no name in the notebook's
+namespace.
+In a function it is guarded, so that a function which travels to another process (by cloudpickle) runs there as well.  # noqa: E501
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
 
 from mlops_jupyter.capture.observer import Observed, Observer
 from mlops_jupyter.entities import EntityKind, EntityVersion, ExecutionId, SessionId, VersionId
@@ -38,7 +39,9 @@ class Notebook:
         number = len(self.sources)
         self.observer.before(self.shell.transform_cell(source), self.shell.user_ns)
         error = execute(self.shell, source)
-        seen = self.observer.after(self.shell.user_ns, execution_id=ExecutionId(f"{number:032x}"), error=error)
+        seen = self.observer.after(
+            self.shell.user_ns, execution_id=ExecutionId(f"{number:032x}"), error=error
+        )
         self.sources.append(source)
         self.observed.append(seen)
         self.errors.append(error)
@@ -79,6 +82,12 @@ class Notebook:
                     stack += [u.version_id for u in self.observed[number].uses]
                     stack += [v.previous for v in self.observed[number].versions if v.previous is not None]
         return sorted(needed)
+
+
+def new_shell() -> InteractiveShell:
+    """A shell that writes no history to the user's files."""
+    InteractiveShell.clear_instance()
+    return InteractiveShell.instance(config=Config({"HistoryManager": {"hist_file": ":memory:"}}))
 
 
 def fresh(shell: InteractiveShell) -> None:

@@ -94,7 +94,8 @@ def test_reading_a_frame_does_not_change_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [(i for i in ()), threading, iter([1]), Path(__file__).open()], ids=["generator", "module", "iterator", "file"]
+    "value", [(i for i in ()), threading, iter([1]), Path(__file__).open()], ids=["generator", "module",
+    "iterator", "file"]  # noqa: SIM115
 )  # fmt: skip
 def test_opaque_values(value: Any) -> None:
     found = fingerprint(value)

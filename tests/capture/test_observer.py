@@ -16,13 +16,12 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from mlops_jupyter.capture.observer import Observer
 from mlops_jupyter.entities import EntityKind, ExecutionId, Grade, SessionId
-from tests.capture.notebook import execute, fresh, notebook
+from tests.capture.notebook import execute, fresh, new_shell, notebook
 
 
 @pytest.fixture(scope="module")
 def shell() -> InteractiveShell:
-    InteractiveShell.clear_instance()
-    return InteractiveShell.instance()
+    return new_shell()
 
 
 def step(observer: Observer, source: str, namespace: dict[str, Any], number: int = 0) -> Any:
@@ -31,7 +30,7 @@ def step(observer: Observer, source: str, namespace: dict[str, Any], number: int
     tree = observer.transform_ast(ast.parse(source))
     error: BaseException | None = None
     try:
-        exec(compile(tree, "<cell>", "exec"), namespace)  # type: ignore[arg-type]  # noqa: S102
+        exec(compile(tree, "<cell>", "exec"), namespace)  # type: ignore[arg-type]
     except Exception as raised:  # noqa: BLE001
         error = raised
     return observer.after(namespace, execution_id=ExecutionId(f"{number:032x}"), error=error)
@@ -99,13 +98,13 @@ def test_probes_do_not_show_in_tracebacks() -> None:
     source = "def f(x):\n    'doc'\n    return 1 / x\n\nf(0)"
     plain: dict[str, Any] = {}
     with pytest.raises(ZeroDivisionError) as bare:
-        exec(compile(source, "<cell>", "exec"), plain)  # noqa: S102
+        exec(compile(source, "<cell>", "exec"), plain)
     observer = Observer(SessionId("s"))
     namespace: dict[str, Any] = {}
     observer.before(source, namespace)
     tree = observer.transform_ast(ast.parse(source))
     with pytest.raises(ZeroDivisionError) as probed:
-        exec(compile(tree, "<cell>", "exec"), namespace)  # type: ignore[arg-type]  # noqa: S102
+        exec(compile(tree, "<cell>", "exec"), namespace)  # type: ignore[arg-type]
     lines = [[(f.lineno, f.name, f.colno) for f in traceback.extract_tb(e.tb)[1:]] for e in (bare, probed)]
     assert lines[0] == lines[1]
     assert namespace["f"].__doc__ == "doc"
@@ -125,7 +124,7 @@ def test_a_probed_function_runs_in_another_process() -> None:
     function = namespace["f"]
     data = cloudpickle.dumps(function)
     code = f"import pickle; print(pickle.loads({data!r})(21))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "42"
 
 
@@ -170,13 +169,13 @@ STATEMENTS = st.one_of(
     st.builds("{0} = [{1}, {2}]".format, NAMES, NAMES, NAMES),
     st.builds("{0}[-1:] = [str({1})]".format, NAMES, NAMES),
 )
-PROGRAMS = st.lists(
-    st.lists(STATEMENTS, min_size=1, max_size=2).map("\n".join), min_size=3, max_size=12
-)
+PROGRAMS = st.lists(st.lists(STATEMENTS, min_size=1, max_size=2).map("\n".join), min_size=3, max_size=12)
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(program=PROGRAMS)
 def test_the_slice_of_any_variable_gives_its_value_again(

@@ -5,24 +5,25 @@ from __future__ import annotations
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from tests.capture.notebook import Notebook, execute, fresh, notebook
+from tests.capture.notebook import Notebook, execute, fresh, new_shell, notebook
 from tests.cases.lineage_cases import CASES, LineageCase
 
 
 @pytest.fixture(scope="module")
 def shell() -> InteractiveShell:
-    InteractiveShell.clear_instance()
-    return InteractiveShell.instance()
+    return new_shell()
 
 
 def _params() -> list[object]:
     return [
-        pytest.param(c, id=c.name, marks=[pytest.mark.xfail(reason=c.unsound, strict=False)] if c.unsound else [])
+        pytest.param(
+            c, id=c.name, marks=[pytest.mark.xfail(reason=c.unsound, strict=False)] if c.unsound else []
+        )
         for c in CASES
     ]
 
 
-def _run(shell: InteractiveShell, case: LineageCase, book: Notebook) -> None:
+def _run(shell: InteractiveShell, case: LineageCase, book: Notebook) -> None:  # noqa: ARG001
     for cell in case.cells:
         book.run(cell.source)
 
@@ -45,7 +46,9 @@ def test_reads_writes_and_edges(
     assert found == [(set(c.reads), set(c.writes), set(c.depends)) for c in case.cells]
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if not c.unsound and "unseeded" not in c.name], ids=lambda c: c.name)
+@pytest.mark.parametrize(
+    "case", [c for c in CASES if not c.unsound and "unseeded" not in c.name], ids=lambda c: c.name
+)
 def test_slice_gives_the_value_again(
     case: LineageCase, shell: InteractiveShell, capsys: pytest.CaptureFixture[str]
 ) -> None:

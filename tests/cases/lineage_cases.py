@@ -5,6 +5,8 @@ that the other generated, or changes one in place. States are written ``state:ra
 known gap: the table says what would be right, and the test expects it to fail.
 """
 
+# ruff: noqa: E501 - one case a line reads as a table
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -35,7 +37,12 @@ def case(name: str, *cells: tuple[str, str, str, str], unsound: str = "") -> Lin
     return LineageCase(
         name,
         tuple(
-            Cell(source, frozenset(reads.split()), frozenset(writes.split()), frozenset(map(int, depends.split())))
+            Cell(
+                source,
+                frozenset(reads.split()),
+                frozenset(writes.split()),
+                frozenset(map(int, depends.split())),
+            )
             for source, reads, writes, depends in cells
         ),
         unsound,
@@ -67,7 +74,7 @@ CASES: tuple[LineageCase, ...] = (
     case("dict comprehension", ("k = 2", "", "k", ""), ("d = {i: i * k for i in range(3)}", "k", "d", "0")),
     case("f-string", ("name = 'n'", "", "name", ""), ("s = f'{name!r:>{10}}'", "name", "s", "0")),
     case("conditional expression", ("c, p, q = True, 1, 2", "", "c p q", ""), ("y = p if c else q", "c p q", "y", "0")),
-    case("star import", ("from math import *", "", "acos acosh asin asinh atan atan2 atanh cbrt ceil comb copysign cos cosh degrees dist e erf erfc exp exp2 expm1 fabs factorial floor fmod frexp fsum gamma gcd hypot inf isclose isfinite isinf isnan isqrt lcm ldexp lgamma log log10 log1p log2 modf nan nextafter perm pi pow prod radians remainder sin sinh sqrt tan tanh tau trunc ulp sumprod", ""), ("y = sqrt(4)", "sqrt", "y", "0"), unsound="the names differ between versions of Python"),
+    case("star import", ("from string import *", "", "Formatter Template ascii_letters ascii_lowercase ascii_uppercase capwords digits hexdigits octdigits printable punctuation whitespace", ""), ("y = digits", "digits", "y", "0")),
     case("imports", ("import math as m\nfrom os import path", "", "m path", ""), ("y = m.sqrt(4)", "m", "y", "0"), ("p = path.sep", "path", "p", "0")),
     # ------------------------------------------------------------------ branches, loops, errors
     case("branch not taken is not read", ("f, a, b = True, 1, 2", "", "f a b", ""), ("a = 5", "", "a", ""), ("b = 6", "", "b", ""), ("if f:\n    y = a\nelse:\n    y = b", "f a", "y", "0 1")),
