@@ -41,8 +41,8 @@ _MAGIC_LINE = re.compile(r"^(\s*)(?:([\w, .*\[\]'\"]+?)\s*=\s*)?([%!]{1,2})(.*)$
 def analyze(source: str) -> CellAnalysis:
     """What a cell reads, writes, may change, defines and calls.
 
-    ``source`` is Python after IPython's transformation (magics are ``get_ipython().run_line_magic(…)``). Never raises  # noqa: E501
-    for any text: a syntax error is told in the result. Results are cached by text and shared.
+    ``source`` is Python after IPython's transformation (magics are ``get_ipython().run_line_magic(…)``).
+    Never raises for any text: a syntax error is told in the result. Results are cached by text and shared.
     """
     if len(source) <= _LARGEST_CACHED:
         return _cached(source)

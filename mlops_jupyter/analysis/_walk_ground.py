@@ -3,7 +3,7 @@
 Definite assignment: a load is *exposed* unless a certain store of the same name comes before it on every way.
 """
 
-# ruff: noqa: N802, N815 - visitors are named for the nodes of ast
+# ruff: noqa: N802 - visitors are named for the nodes of ast
 
 from __future__ import annotations
 

@@ -50,8 +50,9 @@ _HINTS = (
 def redact(text: str) -> str:
     """The text with values that look like secrets replaced by ``***``; other text is returned unchanged.
 
-    It looks at names (``password = "…"``, ``{"api_key": "…"}``, ``%env TOKEN=…``), at well-known key shapes, at  # noqa: E501
-    ``user:password@`` in URLs and at bearer tokens. A secret in an unsuspicious name and shape is not seen.
+    It looks at names (``password = "…"``, ``{"api_key": "…"}``, ``%env TOKEN=…``), at well-known key
+    shapes, at ``user:password@`` in URLs and at bearer tokens. A secret in an unsuspicious name and shape is
+    not seen.
     """
     lowered = text.lower()
     if not any(hint.lower() in lowered for hint in _HINTS):

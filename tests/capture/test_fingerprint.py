@@ -65,7 +65,7 @@ CHANGES: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
     "categorical": (lambda: pd.Series(["a", "b"], dtype="category"), lambda v: v.__setitem__(0, "b")),
     "nullable": (lambda: pd.Series([1, None], dtype="Int64"), lambda v: v.__setitem__(0, 7)),
     "generator": (lambda: np.random.default_rng(0), lambda v: v.random()),
-    "random": (lambda: random.Random(1), lambda v: v.random()),
+    "random": (lambda: random.Random(1), lambda v: v.random()),  # noqa: S311
 }
 
 
@@ -94,8 +94,8 @@ def test_reading_a_frame_does_not_change_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [(i for i in ()), threading, iter([1]), Path(__file__).open()], ids=["generator", "module",
-    "iterator", "file"]  # noqa: SIM115
+    "value", [(i for i in ()), threading, iter([1]), Path(__file__).open()], ids=["generator", "module",  # noqa: SIM115
+    "iterator", "file"]
 )  # fmt: skip
 def test_opaque_values(value: Any) -> None:
     found = fingerprint(value)
