@@ -13,7 +13,7 @@ const MAX_WAIT = 20_000;
 /** Milliseconds: events of a training loop are answered at this pace. */
 const PACE = 150;
 /** The status document is fetched again when it is older than this many milliseconds. */
-const STATUS_AGE = 5_000;
+const STATUS_AGE = 2_000;
 /** Runs that one page request may ask for (the server's bound). */
 const MAX_PAGE = 1_000;
 
@@ -114,6 +114,7 @@ export class RunsModel implements IRunsModel {
     this._isDisposed = true;
     this._events?.stream.disconnect(this._onEvent, this);
     this._hinted.dispose();
+    window.clearTimeout(this._statusTimer);
     this._poll.dispose();
     Signal.clearData(this);
   }
@@ -217,9 +218,14 @@ export class RunsModel implements IRunsModel {
     if (!this._active || emission.schema_id !== CHANGED_EVENT) {
       return;
     }
-    const mine = this._status === null || emission.workspace === this._status.workspace.id;
-    if (mine && emission.cursor !== this._cursor) {
+    if (this._status !== null && emission.workspace !== this._status.workspace.id) {
+      return;
+    }
+    if (emission.cursor !== this._cursor) {
       void this._hinted.invoke();
+    } else {
+      // Nothing new was recorded, but something was delivered.
+      this._statusLater();
     }
   }
 
@@ -339,12 +345,25 @@ export class RunsModel implements IRunsModel {
   private async _loadStatus(): Promise<void> {
     const now = Date.now();
     if (now - this._statusAt < STATUS_AGE) {
+      this._statusLater();
       return;
     }
     this._statusAt = now;
     this._status = await this._request<IStatus>('status');
     if (!this._status.store.ok) {
       throw new ApiError(this._status.store.message, this._status.store.hint, 503);
+    }
+  }
+
+  /** Fetch the status once it is old enough. */
+  private _statusLater(): void {
+    if (this._statusTimer === 0) {
+      this._statusTimer = window.setTimeout(() => {
+        this._statusTimer = 0;
+        if (this._active) {
+          void this._tickNow();
+        }
+      }, STATUS_AGE);
     }
   }
 
@@ -412,6 +431,7 @@ export class RunsModel implements IRunsModel {
   private _total = 0;
   private _status: IStatus | null = null;
   private _statusAt = 0;
+  private _statusTimer = 0;
   private _cursor = '';
   private _filter = '';
   private _filterProblem: IProblem | null = null;

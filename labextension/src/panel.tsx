@@ -40,6 +40,7 @@ export class RunsPanel extends Widget {
     this._details.addClass('jp-mlops-DetailsHost');
     this._split = new SplitPanel({ orientation: 'vertical', spacing: 5 });
     this._split.addClass('jp-mlops-Split');
+    this._details.hide();
     this._split.addWidget(this._list);
     this._split.addWidget(this._details);
 
@@ -96,16 +97,17 @@ export class RunsPanel extends Widget {
     if (hidden === this._details.isHidden) {
       return;
     }
-    if (!hidden) {
-      // As much list as there are rows, so that a few runs leave the room to the one that is looked at.
-      const needed = (runs.length * ROW_HEIGHT) / Math.max(1, this._split.node.clientHeight);
-      const share = Math.min(LIST_SHARE, needed);
-      this._split.setRelativeSizes(this._shares ?? [share, 1 - share]);
-    } else {
+    if (hidden) {
       // Where the handle was left is where it is next time.
       this._shares = this._split.relativeSizes();
+      this._details.hide();
+      return;
     }
-    this._details.setHidden(hidden);
+    this._details.show();
+    // As much list as there are rows, so that a few runs leave the room to the one that is looked at.
+    const needed = (runs.length * ROW_HEIGHT) / Math.max(1, this._split.node.clientHeight);
+    const share = Math.min(LIST_SHARE, needed);
+    this._split.setRelativeSizes(this._shares ?? [share, 1 - share]);
   }
 
   private readonly _model: IRunsModel;

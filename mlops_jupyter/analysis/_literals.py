@@ -10,7 +10,9 @@ from ._model import Literal, ValueKind
 _NODES = 2_000
 """Literals with more nodes than this are data, not parameters."""
 
-_PATH = re.compile(r"(?:[a-z][a-z0-9+.-]{0,15}://|[./~]|[A-Za-z]:\\)\S|[^\s/\\]+[/\\]\S|[^\s/\\]{1,120}\.[A-Za-z][A-Za-z0-9]{0,9}$")
+_PATH = re.compile(
+    r"(?:[a-z][a-z0-9+.-]{0,15}://|[./~]|[A-Za-z]:\\)\S|[^\s/\\]+[/\\]\S|[^\s/\\]{1,120}\.[A-Za-z][A-Za-z0-9]{0,9}$"
+)
 
 _DATA_SUFFIX = re.compile(
     r"\.(?:csv|tsv|txt|json|jsonl|ndjson|parquet|pq|feather|arrow|ipc|pkl|pickle|joblib|npy|npz|h5|hdf5|hdf|xlsx?"

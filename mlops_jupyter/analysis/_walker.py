@@ -131,9 +131,13 @@ class Walker:
         sure = (self.conditional == 0 and not self.deferred) if certain is None else certain
         self.out.stores.append(Store(name, self._at(line), sure))
 
-    def touch(self, name: str | None, kind: TouchKind, line: int, *, detail: str = "", direct: bool = True) -> None:
+    def touch(
+        self, name: str | None, kind: TouchKind, line: int, *, detail: str = "", direct: bool = True
+    ) -> None:
         if name is not None:
-            self.out.touches.append((Touch(name, kind, self._at(line), detail, direct), self._is_global(name)))
+            self.out.touches.append(
+                (Touch(name, kind, self._at(line), detail, direct), self._is_global(name))
+            )
 
     def _bind(self, target: ast.AST, sources: set[str]) -> None:
         """Assign to a target: names, tuples, attributes, items."""
@@ -155,7 +159,9 @@ class Walker:
             if isinstance(target, ast.Subscript):
                 self.visit(target.slice)
             self.touch(name, kind, target.lineno, detail=detail, direct=direct)
-            if name is not None and sources:  # what is put inside can be reached, and changed, through it later
+            if (
+                name is not None and sources
+            ):  # what is put inside can be reached, and changed, through it later
                 self.out.derived.setdefault(name, set()).update(sources)
 
     def _value(self, node: ast.AST) -> set[str]:
@@ -220,7 +226,9 @@ class Walker:
         sources = self._value(node.value)
         self._bind(node.target, sources)
         if isinstance(node.target, ast.Name):
-            self._assignment(node.target.id, *value_kind(node.value), node.lineno, ast.unparse(node.annotation)[:200])
+            self._assignment(
+                node.target.id, *value_kind(node.value), node.lineno, ast.unparse(node.annotation)[:200]
+            )
 
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
         self.out.active = True
@@ -293,7 +301,9 @@ class Walker:
             self.conditional -= 1
             results.append(self._branch_body(case.body))
         last = node.cases[-1]
-        exhaustive = last.guard is None and isinstance(last.pattern, ast.MatchAs) and last.pattern.pattern is None
+        exhaustive = (
+            last.guard is None and isinstance(last.pattern, ast.MatchAs) and last.pattern.pattern is None
+        )
         self._join(entry, results if exhaustive else [*results, entry], node.end_lineno or node.lineno)
 
     def _alternatives(self, bodies: list[list[ast.stmt]], end: int) -> None:
@@ -412,7 +422,13 @@ class Walker:
         if not self.module:
             return
         arguments = node.args
-        every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
+        every = [
+            *arguments.posonlyargs,
+            *arguments.args,
+            *arguments.kwonlyargs,
+            arguments.vararg,
+            arguments.kwarg,
+        ]
         generic = {p.name for p in getattr(node, "type_params", ())}
         self.inner.append(generic)
         self.visit_all([a.annotation for a in every if a is not None] + [node.returns])
@@ -423,7 +439,13 @@ class Walker:
         self._function(node, "<lambda>", node.args, [node.body], merge=True)
 
     def _function(
-        self, node: ast.AST, name: str, arguments: ast.arguments, body: list[ast.stmt] | list[ast.expr], *, merge: bool
+        self,
+        node: ast.AST,
+        name: str,
+        arguments: ast.arguments,
+        body: list[ast.stmt] | list[ast.expr],
+        *,
+        merge: bool,
     ) -> None:
         bound, declared = bound_names(body)
         bound |= parameter_names(arguments) - declared
@@ -433,9 +455,7 @@ class Walker:
         outer = self.local.union(*self.inner) if self.inner else self.local
         local = frozenset((outer | bound | generic) - declared)
         qualname = f"{self.prefix}{self.class_prefix}{name}"
-        inner = Walker(
-            Collector(), self.shared, local=local, prefix=f"{qualname}.<locals>.", module=False
-        )
+        inner = Walker(Collector(), self.shared, local=local, prefix=f"{qualname}.<locals>.", module=False)
         inner.statement, inner.branch, inner.declared = self.statement, self.branch, declared
         decorators: list[ast.expr] = getattr(node, "decorator_list", [])
         place = (getattr(node, "lineno", 0), getattr(node, "col_offset", 0))
@@ -576,7 +596,10 @@ class Walker:
         shared, self.shared = self.shared, Shared()
         inner = Walker(Collector(), self.shared, local=self.local, prefix=self.prefix, module=False)
         inner.inner = [set(names) for names in self.inner]
-        inner._comprehension(node.generators, [node.elt])
+        first = node.generators[0]  # evaluated at once, not when the generator runs
+        nothing = ast.copy_location(ast.Constant(value=None), first.iter)
+        rest = ast.comprehension(first.target, nothing, first.ifs, first.is_async)
+        inner._comprehension([rest, *node.generators[1:]], [node.elt])
         self.shared = shared
         reads = frozenset(x.name for x in inner.out.loads)
         self.shared.functions.append(
@@ -633,7 +656,9 @@ class Walker:
             self.touch(root_name(node.func)[0], TouchKind.CALLEE, node.lineno, detail=callee)
         for argument in (*node.args, *(k.value for k in node.keywords)):
             self.visit(argument)
-            self._argument(argument, callee or (node.func.attr if isinstance(node.func, ast.Attribute) else ""))
+            self._argument(
+                argument, callee or (node.func.attr if isinstance(node.func, ast.Attribute) else "")
+            )
         for keyword in node.keywords:
             if keyword.arg == "out":
                 for name in _roots(keyword.value):

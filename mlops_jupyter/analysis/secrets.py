@@ -24,7 +24,9 @@ _BARE = re.compile(
     r"(?:[_-][A-Za-z0-9]{1,30}){0,2}(?:=|\s{1,4}))(?P<value>[^\s\"'$;|&{}()]{3,4000})",
     re.IGNORECASE | re.MULTILINE,
 )
-_URL = re.compile(r"(?P<head>\b[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s:/@\"'{}]{0,100}:)(?P<value>[^\s/@\"'{}]{1,300})(?=@)")
+_URL = re.compile(
+    r"(?P<head>\b[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s:/@\"'{}]{0,100}:)(?P<value>[^\s/@\"'{}]{1,300})(?=@)"
+)
 _BEARER = re.compile(r"(?P<head>\b(?:Bearer|Basic|token)\s{1,4})(?P<value>[A-Za-z0-9+/=._~-]{20,4000})")
 _SHAPES = re.compile(
     r"(?<![A-Za-z0-9])(?:(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])"

@@ -44,6 +44,7 @@ class StateTracker:
         ran: Mapping[Function, Grade],
         namespace: Mapping[str, Any],
         before: Mapping[str, int],
+        environment: Mapping[Any, int],
     ) -> list[StateChange]:
         """Compare hidden state with what it was before the cell."""
         after = hidden_state.measure()
@@ -64,7 +65,7 @@ class StateTracker:
         attributes = analysis.attributes | {a for f in ran for a in f.attributes}
         names = {x.name for x in analysis.loads} | {n for f in ran for n in f.reads}
         changes += self._directory(analysis, before, after, attributes | names)
-        changes += self._environ(analysis, before, after, attributes | names)
+        changes += self._environ(analysis, environment, attributes | names)
         changes += self._libraries(analysis, far, ran, namespace, names)
         return changes
 
@@ -91,7 +92,11 @@ class StateTracker:
         fresh = key not in self._external
         version = self._external.setdefault(key, _new())
         return StateChange(
-            key, Grade.EXACT, "random numbers drawn without a seed", used=version, external=version if fresh else None
+            key,
+            Grade.EXACT,
+            "random numbers drawn without a seed",
+            used=version,
+            external=version if fresh else None,
         )
 
     def _write(
@@ -109,7 +114,11 @@ class StateTracker:
         return StateChange(key, grade, reason, used=used, written=version, strong=strong, previous=previous)
 
     def _directory(
-        self, analysis: CellAnalysis, before: Mapping[str, int], after: Mapping[str, int], words: Iterable[str]
+        self,
+        analysis: CellAnalysis,
+        before: Mapping[str, int],
+        after: Mapping[str, int],
+        words: Iterable[str],
     ) -> list[StateChange]:
         latest = self._latest.get("cwd")
         if after["cwd"] != before.get("cwd"):
@@ -122,10 +131,10 @@ class StateTracker:
         return []
 
     def _environ(
-        self, analysis: CellAnalysis, before: Mapping[str, int], after: Mapping[str, int], words: Iterable[str]
+        self, analysis: CellAnalysis, before: Mapping[Any, int], words: Iterable[str]
     ) -> list[StateChange]:
         latest = self._latest.get("environ")
-        if after["environ"] != before.get("environ"):
+        if hidden_state.environment_changed(before):
             return [self._write("environ", "environment changed", strong=latest is None, previous=latest)]
         shell = any(m.name in ("system", "getoutput", "env", "bash", "sh", "sx") for m in analysis.magics)
         if latest is not None and (shell or not hidden_state.ENVIRON_READERS.isdisjoint(words)):
@@ -146,7 +155,11 @@ class StateTracker:
             root = namespace.get(touch.name)
             if type(root) is not ModuleType:
                 continue
-            changer = touch.kind is TouchKind.RECEIVER and touch.detail in hidden_state.CHANGERS and not touch.direct
+            changer = (
+                touch.kind is TouchKind.RECEIVER
+                and touch.detail in hidden_state.CHANGERS
+                and not touch.direct
+            )
             package = hidden_state.package_of(root)
             if package is not None and (touch.kind.explicit or changer) and package != "os":
                 written[package] = "a module's attribute was set"
@@ -164,7 +177,9 @@ class StateTracker:
             for package in sorted(known & used - set(written) - {None}):  # type: ignore[type-var]
                 changes.append(
                     StateChange(
-                        f"module:{package}", Grade.ASSUMED, "its settings may matter",
+                        f"module:{package}",
+                        Grade.ASSUMED,
+                        "its settings may matter",
                         used=self._latest[f"module:{package}"],
                     )  # fmt: skip
                 )

@@ -63,6 +63,8 @@ class Mutation:
     name: str
     grade: Grade
     reason: str
+    rebound: bool = False
+    """The name was bound anew after all, to another object at the same address."""
 
 
 def find_touched(
@@ -197,7 +199,12 @@ def _judge(
     explicit = [t for t, f in touched if t.kind.explicit and t.direct and (f or certainly(t.at))]
     if before is not None and after is not None:
         if before.digest != after.digest:
-            return Mutation(name, Grade.SAMPLED if before.grade is Grade.SAMPLED else Grade.EXACT, reason)
+            grade = Grade.SAMPLED if before.grade is Grade.SAMPLED else Grade.EXACT
+            rebound = own and all(
+                t.kind is TouchKind.CONDITIONAL_STORE or (candidate.immutable and t.kind is TouchKind.AUGMENTED)
+                for t, _ in touched
+            )
+            return Mutation(name, grade, reason, rebound=rebound)
         if own and explicit and not candidate.immutable:
             return Mutation(name, Grade.EXACT, reason)
         if before.grade is Grade.EXACT:

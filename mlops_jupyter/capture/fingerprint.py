@@ -22,7 +22,6 @@ import uuid
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 import xxhash
@@ -56,7 +55,9 @@ _DEPTH = 10
 _MOST_ATOMS = 65_536
 _SAMPLE = 2_048
 
-_ATOMS: frozenset[int] = frozenset(map(identity, (type(None), bool, int, float, complex, str, bytes, type(...))))
+_ATOMS: frozenset[int] = frozenset(
+    map(identity, (type(None), bool, int, float, complex, str, bytes, type(...)))
+)
 _MARSHAL = 2  # without references: later versions write what depends on reference counts
 
 _CONSTANT_TYPES: tuple[type, ...] = (
@@ -420,7 +421,7 @@ def _table() -> dict[int, Handler]:
         table[pandas.get(name)] = _constant
     arrays = loaded("pandas.core.arrays")
     for array in list(arrays.values()):
-        if isinstance(array, type) and array.__module__.startswith("pandas."):
+        if isinstance(array, type) and array.__module__.partition(".")[0] == "pandas":
             table[array] = _buffers.feed_extension_array
     for name in ("Table", "RecordBatch", "ChunkedArray"):
         table[loaded_type("pyarrow.lib", name)] = _buffers.feed_arrow
@@ -431,7 +432,7 @@ def _table() -> dict[int, Handler]:
     return {identity(kind): handler for kind, handler in table.items() if isinstance(kind, type)}
 
 
-_MODULES = ("numpy.random", "pandas", "pyarrow.lib", "polars", "torch.nn.parameter")
+_MODULES = ("numpy", "numpy.random", "numpy.random.mtrand", "pandas", "pyarrow.lib", "polars", "torch.nn.parameter")
 _state: tuple[tuple[bool, ...], dict[int, Handler]] = ((), {})
 
 
@@ -440,9 +441,7 @@ def _handlers() -> dict[int, Handler]:
     import sys
 
     global _state
-    present = tuple(
-        [name in sys.modules and not _initializing(sys.modules[name]) for name in _MODULES]
-    )
+    present = tuple([name in sys.modules and not _initializing(sys.modules[name]) for name in _MODULES])
     if present != _state[0]:
         _state = (present, _table())
     return _state[1]
@@ -460,11 +459,11 @@ def _library_state(hasher: Hasher, value: object, cls: type, depth: int) -> bool
         return False
     if instance_dict(value) is not None or not has_method(cls, "__getstate__"):
         return instance_dict(value) is None and not has_method(cls, "__dict__")
-    getstate = next((class_dict(b)["__getstate__"] for b in mro_of(cls) if "__getstate__" in class_dict(b)), None)
+    getstate = next(
+        (class_dict(b)["__getstate__"] for b in mro_of(cls) if "__getstate__" in class_dict(b)), None
+    )
     if getstate is None or getstate is object.__getstate__:  # type: ignore[attr-defined]
         return True  # a compiled loss or criterion without state
     hasher.feed(getstate(value), depth + 1)
     return True
 
-
-_ = Enum

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Mapping
 from types import BuiltinFunctionType, MethodType, ModuleType
 from typing import Any
 
-from ._inspect import identity, loaded
+from ._inspect import loaded
 
 RANDOM = ("random", "numpy.random", "torch.random")
 
@@ -19,7 +20,17 @@ CWD_READERS = frozenset(
      "is_file", "is_dir", "open", "isfile", "isdir", "mkdir", "makedirs"}
 )  # fmt: skip
 ENVIRON_READERS = frozenset({"environ", "getenv", "environb", "expandvars"})
-_SETTERS = ("set_", "use", "enable", "disable", "register", "basicConfig", "filterwarnings", "simplefilter", "set")
+_SETTERS = (
+    "set_",
+    "use",
+    "enable",
+    "disable",
+    "register",
+    "basicConfig",
+    "filterwarnings",
+    "simplefilter",
+    "set",
+)
 CHANGERS = frozenset({"append", "insert", "extend", "update", "remove", "clear", "pop", "setdefault"})
 
 _python_state = random._inst.getstate  # type: ignore[attr-defined]
@@ -40,8 +51,28 @@ def measure() -> dict[str, int]:
         found["cwd"] = hash(os.getcwd())  # noqa: PTH109 - half the time of Path.cwd, twice a cell
     except OSError:
         found["cwd"] = 0
-    found["environ"] = hash(frozenset(os.environ._data.items()))  # type: ignore[attr-defined]
     return found
+
+
+def environment() -> dict[Any, int]:
+    """A number for the value of each environment variable."""
+    return {key: hash(value) for key, value in os.environ._data.items()}  # type: ignore[attr-defined]
+
+
+def environment_changed(before: Mapping[Any, int]) -> bool:
+    """Whether a variable changed that libraries do not set for themselves when they are imported."""
+    after = environment()
+    if after == before:
+        return False
+    changed = {key for key, _ in before.items() ^ after.items()}
+    names = [key.decode("utf-8", "replace") if type(key) is bytes else str(key) for key in changed]
+    return any(not name.startswith(_LIBRARIES_OWN) for name in names)
+
+
+_LIBRARIES_OWN = (
+    "KMP_", "OMP_", "MKL_", "OPENBLAS_", "LOKY_", "JOBLIB_", "TF_", "TF2_", "PYGAME_", "QT_", "MPL", "COLUMNS", "LINES",
+    "PYDEVD_", "PYTEST_", "NUMEXPR_", "VECLIB_", "TOKENIZERS_", "XLA_", "GRPC_",
+)  # fmt: skip
 
 
 def seeded_keys(callee: str, root: object) -> tuple[str, ...]:
@@ -93,5 +124,3 @@ def configures(callee: str) -> bool:
     last = callee.rpartition(".")[2]
     return "." in callee and last.startswith(_SETTERS) and last not in SEEDS and last not in GENERAL_SEEDS
 
-
-_ = identity

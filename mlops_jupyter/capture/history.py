@@ -11,9 +11,9 @@ from mlops_jupyter.entities import EntityKind, EntityVersion, ExecutionId, Used,
 if TYPE_CHECKING:
     from mlops_jupyter.analysis import CellAnalysis
 
-Step = tuple["CellAnalysis", frozenset[str] | None]
-"""One execution in a slice, with the names that the slice needs of it; None: all, it is the tracked cell
-itself."""
+Step = tuple["CellAnalysis", frozenset[str] | None, bool]
+"""One execution in a slice, the names that the slice needs of it (None: all, it is the tracked cell itself), and
+whether a headless run injected it."""
 
 _STEPS_LIMIT = 200
 """Executions that a slice for parameters goes back over."""
@@ -23,6 +23,7 @@ _STEPS_LIMIT = 200
 class _Execution:
     analysis: CellAnalysis
     used: tuple[VersionId, ...]
+    injected: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +48,13 @@ class History:
         analysis: CellAnalysis,
         versions: Sequence[EntityVersion],
         uses: Sequence[Used],
+        *,
+        injected: bool = False,
     ) -> None:
-        """Remember one execution."""
-        self._executions[execution_id] = _Execution(analysis, tuple(use.version_id for use in uses))
+        """Remember one execution; ``injected``: its literals were given to a headless run."""
+        self._executions[execution_id] = _Execution(
+            analysis, tuple(use.version_id for use in uses), injected
+        )
         for version in versions:
             self._versions[version.version_id] = _Version(
                 version.execution_id, version.kind, version.name, version.previous, version.strong
@@ -81,8 +86,11 @@ class History:
                 queue.extend(self._executions[maker].used)
             if version.kind is EntityKind.VARIABLE:
                 needed[maker].add(version.name)
-        steps: list[Step] = [(self._executions[m].analysis, frozenset(names)) for m, names in needed.items()]
-        return [(own.analysis, None), *steps]
+        steps: list[Step] = [(own.analysis, None, own.injected)]
+        for maker, names in needed.items():
+            made = self._executions[maker]
+            steps.append((made.analysis, frozenset(names), made.injected))
+        return steps
 
     def origin_file(self, execution_id: ExecutionId) -> str | None:
         """The one file that the execution and its slice read, or None where there is none or several."""

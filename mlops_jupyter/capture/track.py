@@ -156,7 +156,10 @@ class Tracker:
         images = self.figures.stop()
         sightings = self.watcher.end()
         valueprobes.forget()
-        self.history.add(cell.execution_id, finished.analysis, finished.versions, finished.uses)
+        injected = _is_injected(self._session, cell)
+        self.history.add(
+            cell.execution_id, finished.analysis, finished.versions, finished.uses, injected=injected
+        )
         run = self._of_cell()
         if run is None:
             return None
@@ -306,6 +309,13 @@ def outcome_status(status: ExecutionStatus) -> RunStatus:
         ExecutionStatus.ERROR: RunStatus.FAILED,
         ExecutionStatus.INTERRUPTED: RunStatus.KILLED,
     }[status]
+
+
+def _is_injected(session: CaptureSession, cell: OpenCell) -> bool:
+    """Whether a headless run put this cell in, with the parameters it was given."""
+    if session.origin is not Origin.HEADLESS:
+        return False
+    return cell.info.cell_id == "injected-parameters" or cell.info.raw_cell.startswith("# Parameters\n")
 
 
 def seed_everything(seed: int) -> None:

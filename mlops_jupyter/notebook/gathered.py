@@ -57,6 +57,30 @@ class GatheredSlice(Slice):
         write_atomically(path, text.encode())
         return path
 
+    def to_json(self) -> dict[str, Any]:
+        """The slice as a document; fits ``gather.json``."""
+        return {
+            "target": self.target,
+            "notebook": self.notebook,
+            "origin": self.origin,
+            "certainty": self.certainty,
+            "executions": list(self.executions),
+            "source": self.source,
+            "edges": [
+                {
+                    "user": e.user,
+                    "maker": e.maker,
+                    "kind": str(e.kind),
+                    "name": e.name,
+                    "grade": str(e.grade),
+                    "reason": e.reason,
+                }
+                for e in self.edges
+            ],
+            "inputs": [{"kind": str(v.kind), "name": v.name, "digest": v.digest} for v in self.inputs],
+            "notes": list(self.notes),
+        }
+
     def _repr_mimebundle_(self, **_asked_for: object) -> dict[str, str]:
         fence = "`" * max(3, 1 + _longest_run(self.source, "`"))
         title = f"# {self.target}: {len(self.kept)} cells ({self.origin})"

@@ -28,8 +28,6 @@ DIRECTIONS: tuple[Direction, ...] = ("both", "up", "down")
 MAX_CHANGED = 200
 """Changed runs that one answer carries; beyond that the client is told to fetch its page again."""
 
-DELIVERY_TARGET = "mlflow"
-
 
 def runs(
     workspace: Workspace | None,
@@ -151,8 +149,11 @@ def without_credentials(uri: str) -> str:
 
 
 def _delivery(workspace: Workspace) -> dict[str, Any]:
-    backlog = outbox.backlog(workspace.store, DELIVERY_TARGET)
-    letters = outbox.dead_letters(workspace.store, DELIVERY_TARGET) if backlog.dead else []
+    from mlops_jupyter.tracking.target import target_of  # needed by who looks, not by every server that starts
+
+    target = target_of(workspace.settings).key
+    backlog = outbox.backlog(workspace.store, target)
+    letters = outbox.dead_letters(workspace.store, target) if backlog.dead else []
     return {
         "pending": backlog.pending,
         "dead": backlog.dead,

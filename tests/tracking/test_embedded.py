@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+
 from mlops_jupyter.config import Settings
 from mlops_jupyter.errors import NewerSchemaError, UsageError
 from mlops_jupyter.store import Connection, runs
@@ -48,7 +49,9 @@ def old_database(path: Path) -> None:
             "('0123456789abcdef0123456789abcdef', 'old run', 7, 'FINISHED', 'active', 1, '/nowhere', 'LOCAL', 'ada', "
             "'', '', '')"
         )
-        raw.execute("INSERT INTO params (key, value, run_uuid) VALUES ('lr', '0.1', '0123456789abcdef0123456789abcdef')")
+        raw.execute(
+            "INSERT INTO params (key, value, run_uuid) VALUES ('lr', '0.1', '0123456789abcdef0123456789abcdef')"
+        )
 
 
 def revision_of(path: Path) -> str:

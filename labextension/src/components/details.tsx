@@ -153,6 +153,7 @@ function Body({ detail, model, actions, trans }: IDetailsProps & { detail: IRunD
 function Metrics({ detail }: { detail: IRunDetail }): JSX.Element {
   const rows = mainMetrics(detail, Infinity);
   const history = (key: string): IMetricPoint[] => detail.metric_history[key] ?? [];
+  const curves = rows.some(([key]) => history(key).length > 1);
   return (
     <table className="jp-mlops-Table jp-mlops-Metrics">
       <tbody>
@@ -161,9 +162,11 @@ function Metrics({ detail }: { detail: IRunDetail }): JSX.Element {
             <th scope="row" title={key.slice(0, 1000)}>
               {key.slice(0, 300)}
             </th>
-            <td className="jp-mlops-Metrics-line">
-              <Sparkline points={history(key)} label={key.slice(0, 100)} />
-            </td>
+            {curves ? (
+              <td className="jp-mlops-Metrics-line">
+                <Sparkline points={history(key)} label={key.slice(0, 100)} />
+              </td>
+            ) : null}
             <td className="jp-mlops-number" title={String(value)}>
               {formatMetric(value)}
             </td>
