@@ -45,9 +45,7 @@ def resolve(workspace: Workspace, target: str | int, *, session_id: SessionId | 
     """
     store = workspace.store
     if isinstance(target, int):
-        return Target(
-            executions=(at_position(store, session_id or provenance.latest_session(store), target),)
-        )
+        return Target(executions=(at_position(store, session_id or provenance.latest_session(store), target),))
     kind, _, rest = target.partition(":")
     if not target.strip():
         raise UsageError("The target is empty.", hint="Give a variable, a file, run:ID or cell:ID.")
@@ -160,9 +158,7 @@ def _cell(workspace: Workspace, text: str) -> Target:
 
 def _no_registry(text: str) -> UsageError:
     if not _MODEL.match(text):
-        return UsageError(
-            f"{text!r} names no model version.", hint="Give model:NAME@ALIAS or model:NAME/VERSION."
-        )
+        return UsageError(f"{text!r} names no model version.", hint="Give model:NAME@ALIAS or model:NAME/VERSION.")
     return UsageError(
         f"This workspace has no registered models, so model:{text} names none.",
         hint="The models that a run fitted are in the lineage of run:ID (mlops runs list).",

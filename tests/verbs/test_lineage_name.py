@@ -31,7 +31,7 @@ except LookupError as error:
     (tmp_path / ".mlops").mkdir()
     root = Path(__file__).parents[2]
 
-    done = subprocess.run(  # noqa: S603 - our own interpreter
+    done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
         cwd=tmp_path, env={"PYTHONPATH": str(root), "HOME": str(tmp_path)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
