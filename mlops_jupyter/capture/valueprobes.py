@@ -212,7 +212,7 @@ class _Rewriter(ast.NodeTransformer):
         number = next(_numbers)
         names: list[str | None] = [None, None]
         keywords = {k.arg: k for k in node.keywords if k.arg}
-        for index in _BOTH:
+        for index in _BOTH:  # the roles 0 and 1
             if index < len(node.args):
                 if any(isinstance(argument, ast.Starred) for argument in node.args[: index + 1]):
                     break
