@@ -17,7 +17,7 @@ import ast
 import itertools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -99,7 +99,7 @@ _FIRST_ARGUMENTS = {
     "validate": ("X", "y"),
     "metric": ("y_true", "y_pred"),
 }
-_BOTH: tuple[Literal[0], Literal[1]] = (0, 1)
+_BOTH: Sequence[Literal[0, 1]] = (0, 1)
 _sites: dict[int, Site] = {}
 _numbers = itertools.count(1)
 _pending = threading.local()
@@ -212,7 +212,7 @@ class _Rewriter(ast.NodeTransformer):
         number = next(_numbers)
         names: list[str | None] = [None, None]
         keywords = {k.arg: k for k in node.keywords if k.arg}
-        for index in _BOTH:  # the roles 0 and 1
+        for index in _BOTH:
             if index < len(node.args):
                 if any(isinstance(argument, ast.Starred) for argument in node.args[: index + 1]):
                     break
