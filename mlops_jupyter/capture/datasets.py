@@ -47,19 +47,6 @@ def is_data(value: Any) -> bool:
     return module.startswith(("scipy.sparse", "polars.", "pyarrow.")) and hasattr(value, "shape")
 
 
-def small_copy(value: Any, limit: int) -> Any:
-    """A copy without gaps of an array, series or frame of at most ``limit`` bytes; else None."""
-    if is_array(value):
-        size = 0 if value.dtype.hasobject else value.nbytes
-    elif is_frame(value):
-        size = int(value.memory_usage(index=True).sum())
-    elif is_series(value):
-        size = int(value.memory_usage(index=True))
-    else:
-        return None
-    return value.copy() if 0 < size <= limit else None
-
-
 def shape_of(value: Any) -> tuple[int, ...]:
     """Rows and columns; one number for one dimension."""
     if type(value) in (list, tuple):

@@ -18,7 +18,7 @@ from mlops_jupyter.entities import DatasetVersion, Digest, Metric, ParamSource
 
 from . import datasets
 from .findings import Found, scalar
-from .fingerprint import Fingerprint, fingerprint
+from .fingerprint import fingerprint
 from .valueprobes import UNSEEN, Seen
 
 _FITTED_LIMIT = 50
@@ -166,7 +166,7 @@ class Watcher:
         if known is not None and sightings.fingerprint_seconds > _FINGERPRINT_TOTAL:
             return known
         began = time.perf_counter()
-        found = _fingerprint(value)
+        found = fingerprint(value, budget_bytes=_FINGERPRINT_BYTES)
         sightings.fingerprint_seconds += time.perf_counter() - began
         if found is None:
             return None
@@ -202,14 +202,6 @@ class Watcher:
         if step < _STEPS_LIMIT:
             sightings.metrics.append(Metric(key=key, value=value, step=step, timestamp=int(time.time() * 1000)))
             sightings.scored.append(seen.result)
-
-
-def _fingerprint(value: Any) -> Fingerprint | None:
-    found = fingerprint(value, budget_bytes=_FINGERPRINT_BYTES)
-    if found is None:  # a view with gaps
-        copied = datasets.small_copy(value, _FINGERPRINT_BYTES)
-        found = None if copied is None else fingerprint(copied, budget_bytes=_FINGERPRINT_BYTES)
-    return found
 
 
 def _reference(value: Any, *, strong: bool = True) -> Callable[[], Any]:

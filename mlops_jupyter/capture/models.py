@@ -73,7 +73,7 @@ def spool_model(
 
 def pickle_model(estimator: Any, size_limit: int) -> bytes:
     """The estimator as cloudpickle writes it; classes of the notebook travel by value."""
-    import cloudpickle  # type: ignore[import-untyped]
+    import cloudpickle
 
     target = _Bounded(size_limit)
     cloudpickle.Pickler(target, protocol=5).dump(estimator)

@@ -311,7 +311,7 @@ def _is_injected(session: CaptureSession, cell: OpenCell) -> bool:
     """Whether a headless run put this cell in, with the parameters it was given."""
     if session.origin is not Origin.HEADLESS:
         return False
-    return cell.info.cell_id == "injected-parameters" or cell.info.raw_cell.startswith("# Parameters\n")
+    return bool(cell.info.cell_id == "injected-parameters" or cell.info.raw_cell.startswith("# Parameters\n"))
 
 
 def seed_everything(seed: int) -> None:

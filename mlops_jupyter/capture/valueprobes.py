@@ -17,7 +17,7 @@ import ast
 import itertools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -99,7 +99,7 @@ _FIRST_ARGUMENTS = {
     "validate": ("X", "y"),
     "metric": ("y_true", "y_pred"),
 }
-_BOTH: tuple[Literal[0], Literal[1]] = (0, 1)
+_BOTH: Sequence[Literal[0, 1]] = (0, 1)
 _sites: dict[int, Site] = {}
 _numbers = itertools.count(1)
 _pending = threading.local()

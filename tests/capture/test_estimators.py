@@ -117,8 +117,13 @@ def test_train_function_of_another_cell_and_array_data(sklearn_shell: Interactiv
 
 
 def test_loop_is_one_metric_with_steps(sklearn_shell: InteractiveShell) -> None:
-    code = "%%track\nfor C in [0.1, 1.0]:\n    m = LogisticRegression(C=C, max_iter=300).fit(X_train, y_train)\n    m.score(X_test, y_test)"
-    run(sklearn_shell, code)
+    code = """
+        %%track
+        for C in [0.1, 1.0]:
+            m = LogisticRegression(C=C, max_iter=300).fit(X_train, y_train)
+            m.score(X_test, y_test)
+    """
+    run(sklearn_shell, textwrap.dedent(code).strip())
     (found,) = runs()
     history = store_runs.metric_history(session().store, found.run_uid, "LogisticRegression_score_X_test")
     assert [m.step for m in history] == [0, 1]
@@ -229,8 +234,14 @@ def test_probes_see_arguments_in_any_shape(heard: list[Seen]) -> None:
 
 
 def test_probes_survive_calls_that_raise(heard: list[Seen]) -> None:
-    code = "for fail in (True, False):\n    try:\n        m.fit(m.predict(X), [fail], fail=fail)\n    except ValueError:\n        pass"
-    _probed(code, m=_Model(), X=[1])
+    code = """
+        for fail in (True, False):
+            try:
+                m.fit(m.predict(X), [fail], fail=fail)
+            except ValueError:
+                pass
+    """
+    _probed(textwrap.dedent(code), m=_Model(), X=[1])
     fits = [seen for seen in heard if seen.site.kind == "fit"]
     assert [seen.arguments for seen in fits] == [[[[1]], [False]]]
 
