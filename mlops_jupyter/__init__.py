@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 from mlops_jupyter._version import __version__
 
 if TYPE_CHECKING:
-    from mlops_jupyter import lineage as lineage
     from mlops_jupyter.capture.logging import active_run as active_run
     from mlops_jupyter.capture.logging import log_artifact as log_artifact
     from mlops_jupyter.capture.logging import log_figure as log_figure
@@ -98,28 +97,7 @@ def _load_jupyter_server_extension(server_app: object) -> None:
     load_extension(server_app)  # type: ignore[arg-type]
 
 
-class _CallablePackage(ModuleType):
-    """The package ``mlops_jupyter.lineage`` is at the same time the function ``mlops.lineage(target)``."""
-
-    def __call__(self, target: str | int, *, direction: Any = "both") -> Any:
-        """What ``target`` was made from, and what was made from it, as ``verbs.current.lineage`` says."""
-        from mlops_jupyter.verbs.current import lineage
-
-        return lineage(target, direction=direction)
-
-
-class _Package(ModuleType):
-    """This package: makes its part ``lineage`` callable, whoever imports that first."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "lineage" and type(value) is ModuleType:
-            value.__class__ = _CallablePackage
-        super().__setattr__(name, value)
-
-
 def __getattr__(name: str) -> Any:
-    if name == "lineage":
-        return importlib.import_module("mlops_jupyter.lineage")
     module = _PUBLIC.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -131,5 +109,3 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
-
-sys.modules[__name__].__class__ = _Package

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from mlops_jupyter.entities import ExecutionStatus
 from mlops_jupyter.errors import TransientError, UsageError
-from mlops_jupyter.lineage import Slice
+from mlops_jupyter.provenance import Slice
 
 from .document import read_notebook
 

@@ -27,7 +27,7 @@ from mlops_jupyter.entities import (
     Used,
     VersionId,
 )
-from mlops_jupyter.lineage import Records
+from mlops_jupyter.provenance import Records
 
 from .document import Cell, NotebookDocument
 

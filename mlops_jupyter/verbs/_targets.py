@@ -46,14 +46,14 @@ def resolve(workspace: Workspace, target: str | int, *, session_id: SessionId | 
     store = workspace.store
     if isinstance(target, int):
         return Target(executions=(at_position(store, session_id or provenance.latest_session(store), target),))
-    kind, _, rest = target.partition(":")
+    kind, colon, rest = target.partition(":")
     if not target.strip():
         raise UsageError("The target is empty.", hint="Give a variable, a file, run:ID or cell:ID.")
-    if kind == "run":
+    if colon and kind == "run":
         return _run(store, rest)
-    if kind == "cell":
+    if colon and kind == "cell":
         return _cell(workspace, rest)
-    if kind == "model":
+    if colon and kind == "model":
         raise _no_registry(rest)
     return _variable_or_file(workspace, target, session_id)
 

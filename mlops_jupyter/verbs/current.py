@@ -15,7 +15,7 @@ from .lineage import Direction
 from .lineage import lineage as lineage_in
 
 if TYPE_CHECKING:
-    from mlops_jupyter.lineage import LineageGraph
+    from mlops_jupyter.provenance import LineageGraph
     from mlops_jupyter.notebook import GatheredSlice
 
 

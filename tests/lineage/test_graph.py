@@ -22,10 +22,10 @@ from mlops_jupyter.entities import (
     RunUid,
     Session,
 )
-from mlops_jupyter.lineage import LineageGraph, downstream, upstream
-from mlops_jupyter.lineage.graph import version_id
-from mlops_jupyter.lineage.layout import GAP_X, Size, layout
-from mlops_jupyter.lineage.view import only_imports, view
+from mlops_jupyter.provenance import LineageGraph, downstream, upstream
+from mlops_jupyter.provenance.graph import version_id
+from mlops_jupyter.provenance.layout import GAP_X, Size, layout
+from mlops_jupyter.provenance.view import only_imports, view
 
 from .histories import History, training
 

@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 
 from mlops_jupyter.entities import ExecutionStatus
 from mlops_jupyter.errors import UsageError
-from mlops_jupyter.lineage import backward_slice
+from mlops_jupyter.provenance import backward_slice
 from mlops_jupyter.notebook import GatheredSlice, read_notebook
 from tests.lineage.histories import History
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlops_jupyter.lineage import MemorySource, backward_slice
+from mlops_jupyter.provenance import MemorySource, backward_slice
 from mlops_jupyter.notebook import Cell, NotebookDocument, StaticHistory, static_records
 
 
