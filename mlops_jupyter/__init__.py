@@ -12,8 +12,6 @@ Everything is looked up when it is first used, so that importing the package cos
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from mlops_jupyter._version import __version__
@@ -29,6 +27,8 @@ if TYPE_CHECKING:
     from mlops_jupyter.capture.logging import log_predictions as log_predictions
     from mlops_jupyter.capture.logging import set_tag as set_tag
     from mlops_jupyter.capture.logging import set_tags as set_tags
+    from mlops_jupyter.verbs.current import gather as gather
+    from mlops_jupyter.verbs.current import lineage as lineage
 
 _LOGGING = "mlops_jupyter.capture.logging"
 _PUBLIC = {
@@ -43,6 +43,7 @@ _PUBLIC = {
     "set_tag": _LOGGING,
     "set_tags": _LOGGING,
     "gather": "mlops_jupyter.verbs.current",
+    "lineage": "mlops_jupyter.verbs.current",
 }
 
 __all__ = [  # noqa: PLE0604, RUF100 - the lazy names are resolved by __getattr__
@@ -108,4 +109,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-

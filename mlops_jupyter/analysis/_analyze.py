@@ -144,9 +144,7 @@ def _walk(tree: ast.Module, source: str, *, expressions: tuple[str, ...] = ()) -
     return _result(out, shared, tree.body, _displayed(tree, source))
 
 
-def _result(
-    out: Collector, shared: Shared, body: list[ast.stmt], displayed: Displayed | None
-) -> CellAnalysis:
+def _result(out: Collector, shared: Shared, body: list[ast.stmt], displayed: Displayed | None) -> CellAnalysis:
     literals: dict[str, object] = {}
     for assignment in shared.assignments:
         if assignment.kind is ValueKind.LITERAL and assignment.certain:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.browser.conftest import Console, Lab, Write
-from tests.browser.screen import execute, open_lab, open_panel, run, run_all, section
+from tests.browser.screen import open_lab, open_panel, run, run_all, section
 
 pytestmark = pytest.mark.browser
 

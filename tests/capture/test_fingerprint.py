@@ -65,7 +65,7 @@ CHANGES: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
     "categorical": (lambda: pd.Series(["a", "b"], dtype="category"), lambda v: v.__setitem__(0, "b")),
     "nullable": (lambda: pd.Series([1, None], dtype="Int64"), lambda v: v.__setitem__(0, 7)),
     "generator": (lambda: np.random.default_rng(0), lambda v: v.random()),
-    "random": (lambda: random.Random(1), lambda v: v.random()),  # noqa: S311
+    "random": (lambda: random.Random(1), lambda v: v.random()),
 }
 
 
@@ -155,8 +155,8 @@ def test_estimators_are_exact_and_predicting_changes_nothing() -> None:
         ([1, 2], "[1, 2]"),
         ({"a": 1}, "{'a': 1}"),
         (list(range(100)), "list of 100"),
-        (np.zeros((150, 4)), "ndarray 150 × 4 float64"),  # noqa: RUF001
-        (pd.DataFrame({"a": [1], "b": [2]}), "DataFrame 1 × 2"),  # noqa: RUF001
+        (np.zeros((150, 4)), "ndarray 150 × 4 float64"),
+        (pd.DataFrame({"a": [1], "b": [2]}), "DataFrame 1 × 2"),
         (pd.Series([1, 2]), "Series of 2 int64"),
         (random, "module random"),
         (None, "None"),

@@ -30,8 +30,8 @@ def step(observer: Observer, source: str, namespace: dict[str, Any], number: int
     tree = observer.transform_ast(ast.parse(source))
     error: BaseException | None = None
     try:
-        exec(compile(tree, "<cell>", "exec"), namespace)  # type: ignore[arg-type]  # noqa: S102
-    except Exception as raised:  # noqa: BLE001
+        exec(compile(tree, "<cell>", "exec"), namespace)  # type: ignore[arg-type]
+    except Exception as raised:
         error = raised
     return observer.after(namespace, execution_id=ExecutionId(f"{number:032x}"), error=error)
 
@@ -98,13 +98,13 @@ def test_probes_do_not_show_in_tracebacks() -> None:
     source = "def f(x):\n    'doc'\n    return 1 / x\n\nf(0)"
     plain: dict[str, Any] = {}
     with pytest.raises(ZeroDivisionError) as bare:
-        exec(compile(source, "<cell>", "exec"), plain)  # noqa: S102
+        exec(compile(source, "<cell>", "exec"), plain)
     observer = Observer(SessionId("s"))
     namespace: dict[str, Any] = {}
     observer.before(source, namespace)
     tree = observer.transform_ast(ast.parse(source))
     with pytest.raises(ZeroDivisionError) as probed:
-        exec(compile(tree, "<cell>", "exec"), namespace)  # type: ignore[arg-type]  # noqa: S102
+        exec(compile(tree, "<cell>", "exec"), namespace)  # type: ignore[arg-type]
     lines = [[(f.lineno, f.name, f.colno) for f in traceback.extract_tb(e.tb)[1:]] for e in (bare, probed)]
     assert lines[0] == lines[1]
     assert namespace["f"].__doc__ == "doc"
@@ -124,7 +124,7 @@ def test_a_probed_function_runs_in_another_process() -> None:
     function = namespace["f"]
     data = cloudpickle.dumps(function)
     code = f"import pickle; print(pickle.loads({data!r})(21))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "42"
 
 
