@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ def shell(*, captured: bool = True) -> Iterator[InteractiveShell]:
         yield made
     finally:
         capture.unload(made)
+        atexit.unregister(made.atexit_operations)
         made.atexit_operations()
         InteractiveShell.clear_instance()
 
