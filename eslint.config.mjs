@@ -14,6 +14,7 @@ export default tseslint.config(
       '@typescript-eslint/no-floating-promises': 'error',
       '@typescript-eslint/no-namespace': 'off', // JupyterLab's way to keep an options interface beside its class
       '@typescript-eslint/no-redeclare': 'off', // a token and its interface share a name
+      'jupyter/prefer-lazy-imports': 'off', // the panel is made at the start, so that the layout can be restored
       curly: ['error', 'all'],
       eqeqeq: 'error'
     }

@@ -12,14 +12,11 @@ Everything is looked up when it is first used, so that importing the package cos
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from mlops_jupyter._version import __version__
 
 if TYPE_CHECKING:
-    from mlops_jupyter import lineage as lineage
     from mlops_jupyter.capture.logging import active_run as active_run
     from mlops_jupyter.capture.logging import log_artifact as log_artifact
     from mlops_jupyter.capture.logging import log_figure as log_figure
@@ -30,6 +27,8 @@ if TYPE_CHECKING:
     from mlops_jupyter.capture.logging import log_predictions as log_predictions
     from mlops_jupyter.capture.logging import set_tag as set_tag
     from mlops_jupyter.capture.logging import set_tags as set_tags
+    from mlops_jupyter.verbs.current import gather as gather
+    from mlops_jupyter.verbs.current import lineage as lineage
 
 _LOGGING = "mlops_jupyter.capture.logging"
 _PUBLIC = {
@@ -44,6 +43,7 @@ _PUBLIC = {
     "set_tag": _LOGGING,
     "set_tags": _LOGGING,
     "gather": "mlops_jupyter.verbs.current",
+    "lineage": "mlops_jupyter.verbs.current",
 }
 
 __all__ = [  # noqa: PLE0604, RUF100 - the lazy names are resolved by __getattr__
@@ -98,28 +98,7 @@ def _load_jupyter_server_extension(server_app: object) -> None:
     load_extension(server_app)  # type: ignore[arg-type]
 
 
-class _CallablePackage(ModuleType):
-    """The package ``mlops_jupyter.lineage`` is at the same time the function ``mlops.lineage(target)``."""
-
-    def __call__(self, target: str | int, *, direction: Any = "both") -> Any:
-        """What ``target`` was made from, and what was made from it, as ``verbs.current.lineage`` says."""
-        from mlops_jupyter.verbs.current import lineage
-
-        return lineage(target, direction=direction)
-
-
-class _Package(ModuleType):
-    """This package: makes its part ``lineage`` callable, whoever imports that first."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "lineage" and type(value) is ModuleType:
-            value.__class__ = _CallablePackage
-        super().__setattr__(name, value)
-
-
 def __getattr__(name: str) -> Any:
-    if name == "lineage":
-        return importlib.import_module("mlops_jupyter.lineage")
     module = _PUBLIC.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -130,6 +109,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-sys.modules[__name__].__class__ = _Package

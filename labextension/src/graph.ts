@@ -1,16 +1,24 @@
-import type { ILineage, ILineageEdge, ILineageNode, LineageNodeType } from './documents';
+import type { ILineageNode, IRun } from './documents';
+import { headline, type IDrawing, type IFlow } from './fold';
+import { formatBytes, formatMetric, mainMetrics } from './format';
 
 /** Nodes that are drawn; of a larger graph those nearest to the target. */
 export const MAX_NODES = 120;
 
-const FONT = 7.1;
-const LINE_HEIGHT = 34;
-const MAX_LABEL = 26;
+const TITLE_WIDTH = 7.2;
+const SUBTITLE_WIDTH = 6.3;
+const NAME_WIDTH = 5.9;
+const MARGIN = 20;
+const MARK = 16;
+const MAX_TITLE = 20;
+const MAX_SUBTITLE = 21;
+const MAX_NAMES = 22;
 
 export interface IPlacedNode {
   node: ILineageNode;
-  /** What is written in the node. */
-  text: string;
+  title: string;
+  /** A second line, or empty. */
+  subtitle: string;
   /** Centre, pixels. */
   x: number;
   y: number;
@@ -19,7 +27,11 @@ export interface IPlacedNode {
 }
 
 export interface IPlacedEdge {
-  edge: ILineageEdge;
+  edge: IFlow;
+  /** The variables on it, shortened; empty where there are none. */
+  label: string;
+  x: number;
+  y: number;
   points: { x: number; y: number }[];
 }
 
@@ -33,7 +45,7 @@ export interface IPicture {
 /**
  * The part of a graph that is worth drawing: all of it, or the `limit` nodes nearest to `start`, by breadth.
  */
-export function nearest(graph: ILineage, start: string[], limit: number = MAX_NODES): ILineage {
+export function nearest(graph: IDrawing, start: string[], limit: number = MAX_NODES): IDrawing {
   if (graph.nodes.length <= limit) {
     return graph;
   }
@@ -63,53 +75,91 @@ export function nearest(graph: ILineage, start: string[], limit: number = MAX_NO
   };
 }
 
-/**
- * Whether the edge's arrow is drawn from `target` to `source`: PROV's edges point back in time (an execution *used* a
- * file), and a picture is read forward.
- */
-export function forward(edge: ILineageEdge): { from: string; to: string } {
+/** PROV's edges point back in time (an execution *used* a file); a picture is read forward. */
+export function forward(edge: IFlow): { from: string; to: string } {
   return { from: edge.target, to: edge.source };
 }
 
-/** What people read in a node: short, on one line. */
-export function nodeText(node: ILineageNode): string {
-  const label = node.label.split('\n', 1)[0];
-  if (node.type === 'file' && label.length > MAX_LABEL) {
-    // The end of a path says more than its beginning.
-    return `…${label.slice(-(MAX_LABEL - 1))}`;
-  }
-  return label.length > MAX_LABEL ? `${label.slice(0, MAX_LABEL - 1)}…` : label;
+/** Whether a node has a small mark before its title. */
+export function hasMark(node: ILineageNode): boolean {
+  return node.type !== 'execution' && node.type !== 'variable';
 }
 
-export function nodeWidth(text: string, type: LineageNodeType): number {
-  const icon = type === 'execution' || type === 'variable' ? 0 : 14;
-  return Math.max(44, Math.ceil(text.length * FONT) + 22 + icon);
+/** Title and second line of a node, short enough to be drawn. */
+export function nodeText(node: ILineageNode): { title: string; subtitle: string } {
+  const label = node.label.split('\n', 1)[0];
+  switch (node.type) {
+    case 'execution':
+      return { title: cut(label, MAX_TITLE), subtitle: cut(headline(node), MAX_SUBTITLE) };
+    case 'file': {
+      // The end of a path says more than its beginning.
+      const title = label.length > MAX_TITLE ? `…${label.slice(1 - MAX_TITLE)}` : label;
+      const digest = typeof node.digest === 'string' ? node.digest.replace(/^(\w+:.{8}).*$/, '$1') : '';
+      const size = typeof node.size === 'number' ? formatBytes(node.size) : '';
+      return { title, subtitle: [digest, size].filter(Boolean).join(' · ') };
+    }
+    case 'run': {
+      const metrics = typeof node.metrics === 'object' && node.metrics !== null ? node.metrics : {};
+      const main = mainMetrics({ metrics } as Pick<IRun, 'metrics'>, 2);
+      const subtitle = main.map(([key, value]) => `${key} ${formatMetric(value)}`).join(' · ');
+      return { title: cut(label, MAX_TITLE), subtitle: cut(subtitle, MAX_SUBTITLE) };
+    }
+    case 'model': {
+      const name = typeof node.name === 'string' ? node.name : label;
+      const kind = typeof node.class === 'string' ? (node.class.split('.').pop() ?? '') : '';
+      return { title: cut(name, MAX_TITLE), subtitle: cut(kind, MAX_SUBTITLE) };
+    }
+    default:
+      return { title: cut(label, MAX_TITLE), subtitle: '' };
+  }
+}
+
+function cut(text: string, length: number): string {
+  return text.length > length ? `${text.slice(0, length - 1)}…` : text;
+}
+
+function edgeLabel(edge: IFlow): string {
+  let label = '';
+  for (const [index, name] of edge.names.entries()) {
+    const longer = label ? `${label}, ${name}` : name;
+    if (longer.length > MAX_NAMES) {
+      return label ? `${label} +${edge.names.length - index}` : cut(name, MAX_NAMES);
+    }
+    label = longer;
+  }
+  return label;
 }
 
 /** Places every node in layers, causes above effects. dagre is loaded on first use and not with the page. */
-export async function layout(graph: ILineage): Promise<IPicture> {
+export async function layout(graph: IDrawing): Promise<IPicture> {
   const dagre = await import('@dagrejs/dagre');
   const g = new dagre.graphlib.Graph({ multigraph: true });
-  g.setGraph({ rankdir: 'TB', nodesep: 14, ranksep: 30, marginx: 10, marginy: 10 });
+  g.setGraph({ rankdir: 'TB', nodesep: 10, ranksep: 22, edgesep: 8, marginx: 8, marginy: 8 });
   g.setDefaultEdgeLabel(() => ({}));
+  const texts = new Map(graph.nodes.map(node => [node.id, nodeText(node)]));
   for (const node of graph.nodes) {
-    g.setNode(node.id, { width: nodeWidth(nodeText(node), node.type), height: LINE_HEIGHT });
+    const { title, subtitle } = texts.get(node.id)!;
+    const text = Math.max(title.length * TITLE_WIDTH, subtitle.length * SUBTITLE_WIDTH);
+    const width = Math.max(52, Math.ceil(text) + MARGIN + (hasMark(node) ? MARK : 0));
+    g.setNode(node.id, { width, height: subtitle ? 42 : 28 });
   }
+  const labels = graph.edges.map(edgeLabel);
   graph.edges.forEach((edge, index) => {
     const { from, to } = forward(edge);
     if (g.hasNode(from) && g.hasNode(to)) {
-      g.setEdge(from, to, {}, String(index));
+      const size = labels[index] ? { width: labels[index].length * NAME_WIDTH, height: 14, labelpos: 'c' } : {};
+      g.setEdge(from, to, size, String(index));
     }
   });
   dagre.layout(g);
   const nodes = graph.nodes.map(node => {
     const { x, y, width, height } = g.node(node.id);
-    return { node, text: nodeText(node), x, y, width, height };
+    return { node, ...texts.get(node.id)!, x, y, width, height };
   });
   const edges = graph.edges.flatMap((edge, index) => {
     const { from, to } = forward(edge);
     const placed = g.hasEdge(from, to, String(index)) ? g.edge(from, to, String(index)) : undefined;
-    return placed ? [{ edge, points: placed.points }] : [];
+    return placed ? [{ edge, label: labels[index], x: placed.x ?? 0, y: placed.y ?? 0, points: placed.points }] : [];
   });
   const size = g.graph();
   return { nodes, edges, width: Math.ceil(size.width ?? 0), height: Math.ceil(size.height ?? 0) };

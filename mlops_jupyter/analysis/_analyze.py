@@ -41,8 +41,8 @@ _MAGIC_LINE = re.compile(r"^(\s*)(?:([\w, .*\[\]'\"]+?)\s*=\s*)?([%!]{1,2})(.*)$
 def analyze(source: str) -> CellAnalysis:
     """What a cell reads, writes, may change, defines and calls.
 
-    ``source`` is Python after IPython's transformation (magics are ``get_ipython().run_line_magic(…)``). Never raises  # noqa: E501
-    for any text: a syntax error is told in the result. Results are cached by text and shared.
+    ``source`` is Python after IPython's transformation (magics are ``get_ipython().run_line_magic(…)``).
+    Never raises for any text: a syntax error is told in the result. Results are cached by text and shared.
     """
     if len(source) <= _LARGEST_CACHED:
         return _cached(source)
@@ -144,9 +144,7 @@ def _walk(tree: ast.Module, source: str, *, expressions: tuple[str, ...] = ()) -
     return _result(out, shared, tree.body, _displayed(tree, source))
 
 
-def _result(
-    out: Collector, shared: Shared, body: list[ast.stmt], displayed: Displayed | None
-) -> CellAnalysis:
+def _result(out: Collector, shared: Shared, body: list[ast.stmt], displayed: Displayed | None) -> CellAnalysis:
     literals: dict[str, object] = {}
     for assignment in shared.assignments:
         if assignment.kind is ValueKind.LITERAL and assignment.certain:

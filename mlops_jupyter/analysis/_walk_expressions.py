@@ -161,9 +161,7 @@ class Expressions(Ground):
             self.touch(root_name(node.func)[0], TouchKind.CALLEE, node.lineno, detail=callee)
         for argument in (*node.args, *(k.value for k in node.keywords)):
             self.visit(argument)
-            self._argument(
-                argument, callee or (node.func.attr if isinstance(node.func, ast.Attribute) else "")
-            )
+            self._argument(argument, callee or (node.func.attr if isinstance(node.func, ast.Attribute) else ""))
         for keyword in node.keywords:
             if keyword.arg == "out":
                 for name in _roots(keyword.value):
@@ -180,11 +178,7 @@ class Expressions(Ground):
         name, direct = root_name(function.value)
         self.touch(name, TouchKind.RECEIVER, node.lineno, detail=function.attr, direct=direct)
         for keyword in node.keywords:
-            if (
-                keyword.arg == "inplace"
-                and isinstance(keyword.value, ast.Constant)
-                and keyword.value.value is True
-            ):
+            if keyword.arg == "inplace" and isinstance(keyword.value, ast.Constant) and keyword.value.value is True:
                 self.touch(name, TouchKind.INPLACE, node.lineno, detail=function.attr, direct=direct)
 
     def _argument(self, node: ast.AST, callee: str) -> None:
@@ -246,9 +240,7 @@ class Expressions(Ground):
         outer = self.local.union(*self.inner) if self.inner else self.local
         local = frozenset((outer | bound | generic) - declared)
         qualname = f"{self.prefix}{self.class_prefix}{name}"
-        inner = type(self)(
-            Collector(), self.shared, local=local, prefix=f"{qualname}.<locals>.", module=False
-        )
+        inner = type(self)(Collector(), self.shared, local=local, prefix=f"{qualname}.<locals>.", module=False)
         inner.statement, inner.branch, inner.declared = self.statement, self.branch, declared
         decorators: list[ast.expr] = getattr(node, "decorator_list", [])
         place = (getattr(node, "lineno", 0), getattr(node, "col_offset", 0))

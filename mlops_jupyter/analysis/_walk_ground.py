@@ -3,7 +3,7 @@
 Definite assignment: a load is *exposed* unless a certain store of the same name comes before it on every way.
 """
 
-# ruff: noqa: N802, N815 - visitors are named for the nodes of ast
+# ruff: noqa: N802 - visitors are named for the nodes of ast
 
 from __future__ import annotations
 
@@ -116,13 +116,9 @@ class Ground:
         sure = (self.conditional == 0 and not self.deferred) if certain is None else certain
         self.out.stores.append(Store(name, self._at(line), sure))
 
-    def touch(
-        self, name: str | None, kind: TouchKind, line: int, *, detail: str = "", direct: bool = True
-    ) -> None:
+    def touch(self, name: str | None, kind: TouchKind, line: int, *, detail: str = "", direct: bool = True) -> None:
         if name is not None:
-            self.out.touches.append(
-                (Touch(name, kind, self._at(line), detail, direct), self._is_global(name))
-            )
+            self.out.touches.append((Touch(name, kind, self._at(line), detail, direct), self._is_global(name)))
 
     def _bind(self, target: ast.AST, sources: set[str]) -> None:
         """Assign to a target: names, tuples, attributes, items."""
@@ -144,9 +140,7 @@ class Ground:
             if isinstance(target, ast.Subscript):
                 self.visit(target.slice)
             self.touch(name, kind, target.lineno, detail=detail, direct=direct)
-            if (
-                name is not None and sources
-            ):  # what is put inside can be reached, and changed, through it later
+            if name is not None and sources:  # what is put inside can be reached, and changed, through it later
                 self.out.derived.setdefault(name, set()).update(sources)
 
     def _value(self, node: ast.AST) -> set[str]:

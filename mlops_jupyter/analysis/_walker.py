@@ -69,9 +69,7 @@ class Walker(Expressions):
         sources = self._value(node.value)
         self._bind(node.target, sources)
         if isinstance(node.target, ast.Name):
-            self._assignment(
-                node.target.id, *value_kind(node.value), node.lineno, ast.unparse(node.annotation)[:200]
-            )
+            self._assignment(node.target.id, *value_kind(node.value), node.lineno, ast.unparse(node.annotation)[:200])
 
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
         self.out.active = True
@@ -144,9 +142,7 @@ class Walker(Expressions):
             self.conditional -= 1
             results.append(self._branch_body(case.body))
         last = node.cases[-1]
-        exhaustive = (
-            last.guard is None and isinstance(last.pattern, ast.MatchAs) and last.pattern.pattern is None
-        )
+        exhaustive = last.guard is None and isinstance(last.pattern, ast.MatchAs) and last.pattern.pattern is None
         self._join(entry, results if exhaustive else [*results, entry], node.end_lineno or node.lineno)
 
     def _alternatives(self, bodies: list[list[ast.stmt]], end: int) -> None:

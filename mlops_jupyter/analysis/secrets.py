@@ -10,7 +10,9 @@ _WORD = (
     r"(?:pass(?:word|wd|phrase)|pwd|secret|token|api[_-]?key|apikey|access[_-]?key|private[_-]?key|secret[_-]?key"
     r"|auth[_-]?key|credentials?|client[_-]?secret|connection[_-]?string|account[_-]?key)"
 )
-_NAME = rf"(?<![A-Za-z0-9])(?:[A-Za-z0-9]{{1,30}}[_-]){{0,4}}[A-Za-z0-9]{{0,30}}?{_WORD}(?:[_-][A-Za-z0-9]{{1,30}}){{0,2}}"  # noqa: E501
+_NAME = (
+    rf"(?<![A-Za-z0-9])(?:[A-Za-z0-9]{{1,30}}[_-]){{0,4}}[A-Za-z0-9]{{0,30}}?{_WORD}(?:[_-][A-Za-z0-9]{{1,30}}){{0,2}}"  # noqa: E501
+)
 
 _QUOTED = re.compile(
     # NAME = "value", 'NAME': 'value', NAME["x"] = f"value", os.environ["API_KEY"] = "…"
@@ -20,7 +22,7 @@ _QUOTED = re.compile(
 )
 _BARE = re.compile(
     # %env TOKEN=value, export API_KEY=value, --password value
-    rf"(?P<head>(?:^[ \t]{{0,40}}[%!]env\s{{1,4}}|\bexport\s{{1,4}}|\bset\s{{1,4}}|--)[A-Za-z0-9_-]{{0,60}}?{_WORD}"  # noqa: E501
+    rf"(?P<head>(?:^[ \t]{{0,40}}[%!]env\s{{1,4}}|\bexport\s{{1,4}}|\bset\s{{1,4}}|--)[A-Za-z0-9_-]{{0,60}}?{_WORD}"
     r"(?:[_-][A-Za-z0-9]{1,30}){0,2}(?:=|\s{1,4}))(?P<value>[^\s\"'$;|&{}()]{3,4000})",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -50,8 +52,9 @@ _HINTS = (
 def redact(text: str) -> str:
     """The text with values that look like secrets replaced by ``***``; other text is returned unchanged.
 
-    It looks at names (``password = "…"``, ``{"api_key": "…"}``, ``%env TOKEN=…``), at well-known key shapes, at  # noqa: E501
-    ``user:password@`` in URLs and at bearer tokens. A secret in an unsuspicious name and shape is not seen.
+    It looks at names (``password = "…"``, ``{"api_key": "…"}``, ``%env TOKEN=…``), at well-known key
+    shapes, at ``user:password@`` in URLs and at bearer tokens. A secret in an unsuspicious name and shape is
+    not seen.
     """
     lowered = text.lower()
     if not any(hint.lower() in lowered for hint in _HINTS):

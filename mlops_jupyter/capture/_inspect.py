@@ -1,7 +1,8 @@
 """Look at objects without running a line of their code.
 
-No attribute of an unknown object is ever got the ordinary way: types come from ``type()``, attributes from the type's  # noqa: E501
-own C-level slots, instance dictionaries through the getset descriptors that Python itself put there.
+No attribute of an unknown object is ever got the ordinary way: types come from ``type()``, attributes from
+the type's own C-level slots, instance dictionaries through the getset descriptors that Python itself put
+there.
 """
 
 from __future__ import annotations

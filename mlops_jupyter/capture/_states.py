@@ -177,14 +177,9 @@ class StateTracker:
             used = {hidden_state.package_of(namespace.get(name)) for name in names if name in namespace}
             used |= {"sys"} if analysis.imports else set()
             for package in sorted(known & used - set(written) - {None}):
-                changes.append(
-                    StateChange(
-                        f"module:{package}",
-                        Grade.ASSUMED,
-                        "its settings may matter",
-                        used=self._latest[f"module:{package}"],
-                    )  # fmt: skip
-                )
+                key = f"module:{package}"
+                found = self._latest[key]
+                changes += [StateChange(key, Grade.ASSUMED, "its settings may matter", used=found)]
         for package, reason in written.items():
             key = f"module:{package}"
             previous = self._latest.get(key)

@@ -272,8 +272,9 @@ def fingerprint(
 ) -> Fingerprint | None:
     """The fingerprint of a value, or None where it cannot be looked into.
 
-    ``budget_bytes``: buffers beyond it are sampled (64 × 64 KiB). ``budget_nodes``: objects looked at. Two calls with  # noqa: RUF002  # noqa: E501
-    the same budgets on an unchanged value give the same digest. Runs no user code and raises nothing.
+    ``budget_bytes``: buffers beyond it are sampled (64 samples of 64 KiB). ``budget_nodes``: objects
+    looked at. Two calls with the same budgets on an unchanged value give the same digest. Runs no user code
+    and raises nothing.
     """
     return measure(value, budget_bytes=budget_bytes, budget_nodes=budget_nodes)[0]
 

@@ -87,7 +87,7 @@ def look(value: object) -> tuple[frozenset[int], frozenset[CodeKey]]:
             continue
         try:
             inner = _inside(item, parts, codes, number)
-        except Exception:  # noqa: S112, BLE001
+        except Exception:  # noqa: BLE001, S112
             continue
         if depth < _DEPTH:
             for part in inner:

@@ -2,7 +2,8 @@
 
 A probe is one item store into a list in ``builtins``: some nanoseconds, no call, no name in the notebook's
 namespace.
-In a function it is guarded, so that a function which travels to another process (by cloudpickle) runs there as well.  # noqa: E501
+In a function it is guarded, so that a function which travels to another process (by cloudpickle) runs
+there as well.
 """
 
 from __future__ import annotations

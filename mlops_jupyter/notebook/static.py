@@ -27,7 +27,7 @@ from mlops_jupyter.entities import (
     Used,
     VersionId,
 )
-from mlops_jupyter.lineage import Records
+from mlops_jupyter.provenance import Records
 
 from .document import Cell, NotebookDocument
 
@@ -141,9 +141,7 @@ def static_records(document: NotebookDocument, *, notebook: str | None = None) -
     state = _State(notebook)
     counts = [cell.execution_count for cell in document.code_cells if cell.execution_count is not None]
     if counts != sorted(counts):
-        state.notes[
-            "The notebook was last run in another order than it is written in; this follows the text."
-        ] = None
+        state.notes["The notebook was last run in another order than it is written in; this follows the text."] = None
     for position, cell in enumerate(document.code_cells):
         _run(state, position, cell)
     present = {n: v for (kind, n), v in state.last.items() if kind is EntityKind.VARIABLE and not v.deleted}
@@ -160,9 +158,7 @@ def _run(state: _State, position: int, cell: Cell) -> None:
         state.notes[f"Code cell {position + 1} cannot be read: {analysis.syntax_error}."] = None
         return
     if analysis.dynamic:
-        state.notes[
-            f"Code cell {position + 1} runs code that its text does not show (exec, eval or globals)."
-        ] = None
+        state.notes[f"Code cell {position + 1} runs code that its text does not show (exec, eval or globals)."] = None
     state.modules |= {i.bound for i in analysis.imports if i.name is None}
     state.unchanging -= {store.name for store in analysis.stores}
     state.unchanging |= {i.bound for i in analysis.imports}
@@ -195,9 +191,7 @@ def _called(state: _State, analysis: CellAnalysis) -> Iterator[Function]:
         if name in seen:
             continue
         seen.add(name)
-        functions = (
-            [f for f in analysis.functions if f.qualname.partition(".")[0] == name] if name in here else []
-        )
+        functions = [f for f in analysis.functions if f.qualname.partition(".")[0] == name] if name in here else []
         for function in functions or state.functions.get(name, []):
             yield function
             todo += function.reads
@@ -221,9 +215,7 @@ def _mutations(state: _State, execution: CellExecution, analysis: CellAnalysis) 
                 continue
             grade = Grade.DECLARED if said and name == touch.name else Grade.ASSUMED
             state.use(execution, before, grade, "changed in place" if said else "may be changed in place")
-            state.write(
-                execution, EntityKind.VARIABLE, name, strong=False, grade=grade, reason=str(touch.kind)
-            )
+            state.write(execution, EntityKind.VARIABLE, name, strong=False, grade=grade, reason=str(touch.kind))
     for call in analysis.calls:
         root, _, rest = call.callee.partition(".")
         if call.discarded and root in state.modules and rest.rpartition(".")[2] in _SETTINGS:
@@ -247,9 +239,7 @@ def _harmless(kind: TouchKind, detail: str) -> bool:
 
 
 def _is_scalar(assignment: Assignment) -> bool:
-    return assignment.kind is ValueKind.LITERAL and not isinstance(
-        assignment.literal, list | dict | set | tuple
-    )
+    return assignment.kind is ValueKind.LITERAL and not isinstance(assignment.literal, list | dict | set | tuple)
 
 
 def _stores(state: _State, execution: CellExecution, analysis: CellAnalysis) -> None:

@@ -149,16 +149,16 @@ def without_credentials(uri: str) -> str:
 
 
 def _delivery(workspace: Workspace) -> dict[str, Any]:
-    from mlops_jupyter.tracking.target import target_of  # needed by who looks, not by every server that starts
+    # Needed by who looks, not by every server that starts.
+    from mlops_jupyter.tracking.report import read_status
+    from mlops_jupyter.tracking.target import target_of
 
     target = target_of(workspace.settings).key
     backlog = outbox.backlog(workspace.store, target)
     letters = outbox.dead_letters(workspace.store, target) if backlog.dead else []
-    return {
-        "pending": backlog.pending,
-        "dead": backlog.dead,
-        "last_error": letters[-1].error[:500] if letters else None,
-    }
+    process = read_status(workspace.settings) if backlog.pending else None
+    error = letters[-1].error if letters else process.error if process else None
+    return {"pending": backlog.pending, "dead": backlog.dead, "last_error": error[:500] if error else None}
 
 
 def _existing(workspace: Workspace | None, target: str) -> Workspace:

@@ -222,6 +222,4 @@ def migrate(connection: Connection) -> None:
         if name not in have:
             with connection.transaction(durable=True):
                 apply(connection)
-                connection.execute(
-                    "INSERT INTO migrations (name, applied_at) VALUES (?, ?)", (name, time.time())
-                )
+                connection.execute("INSERT INTO migrations (name, applied_at) VALUES (?, ?)", (name, time.time()))

@@ -26,6 +26,8 @@ Progress = Callable[[str, int], None]
 
 MAX_ATTEMPTS = 3
 """Failures of one item, while MLflow answers, after which it is set aside."""
+MAX_REVIVALS = 10
+"""Attempts after which something set aside is left to a person."""
 _CHUNK = 1000
 _BATCH = {"params": 100, "metrics": 1000, "datasets": 100}
 
@@ -78,6 +80,8 @@ class Pass:
         store, key = self.link.store, self.link.target.key
         with mlflow_environment():
             for letter in outbox.dead_letters(store, key):
+                if letter.attempts >= MAX_REVIVALS:
+                    continue
                 item = outbox.dead_item(store, letter)
                 if item is None:
                     outbox.revive(store, letter)

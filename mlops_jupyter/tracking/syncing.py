@@ -60,8 +60,10 @@ def sync(
         goal = latest_rows(store)
         if not lease.acquire():
             report = _wait(store, settings, lease, deadline, killed, goal)
-            if report is not None:
+            if report is not None and not watch:
                 return report
+            while report is not None and not lease.acquire():
+                time.sleep(TICK)  # the other process ends when it is idle; this one goes on after it
         try:
             if watch:
                 Watch(store, settings, progress, forever=True).run()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.browser.conftest import Console, Lab, Write
-from tests.browser.screen import execute, open_lab, open_panel, run, run_all, section
+from tests.browser.screen import open_lab, open_panel, run, run_all, section
 
 pytestmark = pytest.mark.browser
 
@@ -43,5 +43,5 @@ def test_tracked_cell_appears_live_with_everything(page: Any, lab: Lab, write_no
     assert "0.5" in section(panel, "params").get_by_role("row").filter(has_text="alpha").first.inner_text()
     assert "Ridge(alpha=alpha)" in section(panel, "code").inner_text()
     graph = section(panel, "lineage").get_by_role("group", name="Lineage graph")
-    graph.get_by_role("button", name="variable alpha").wait_for()
+    graph.get_by_role("button", name="cell In [2]").wait_for()
     assert console.ours() == []

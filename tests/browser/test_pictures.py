@@ -41,6 +41,10 @@ def test_quickstart_beside_its_runs(
     compose(page)
     execute(page, "statusbar:toggle")
 
+    section(panel, "lineage").evaluate("node => node.scrollIntoView()")
+    page.wait_for_timeout(300)
+    page.screenshot(path=pictures / "lineage-panel.png")
+
     for theme, name in (("JupyterLab Light", "sidebar.png"), ("JupyterLab Dark", "sidebar-dark.png")):
         use_theme(page, theme)
         page.wait_for_timeout(500)  # fonts and editor colours settle without an event

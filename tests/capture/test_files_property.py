@@ -114,6 +114,6 @@ def test_records_agree_with_what_the_files_held(
             assert deleted == before.keys() - after.keys()
             for record in access.writes:
                 if record.before is not None:
-                    assert record.before.digest == before[os.path.basename(record.key)]  # noqa: PTH119 - a key
+                    assert record.before.digest == before[os.path.basename(record.key)]
     finally:
         tracker.uninstall()

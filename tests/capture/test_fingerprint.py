@@ -94,8 +94,8 @@ def test_reading_a_frame_does_not_change_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [(i for i in ()), threading, iter([1]), Path(__file__).open()], ids=["generator", "module",
-    "iterator", "file"]  # noqa: SIM115
+    "value", [(i for i in ()), threading, iter([1]), Path(__file__).open()], ids=["generator", "module",  # noqa: SIM115
+    "iterator", "file"]
 )  # fmt: skip
 def test_opaque_values(value: Any) -> None:
     found = fingerprint(value)
@@ -155,8 +155,8 @@ def test_estimators_are_exact_and_predicting_changes_nothing() -> None:
         ([1, 2], "[1, 2]"),
         ({"a": 1}, "{'a': 1}"),
         (list(range(100)), "list of 100"),
-        (np.zeros((150, 4)), "ndarray 150 × 4 float64"),  # noqa: RUF001
-        (pd.DataFrame({"a": [1], "b": [2]}), "DataFrame 1 × 2"),  # noqa: RUF001
+        (np.zeros((150, 4)), "ndarray 150 × 4 float64"),
+        (pd.DataFrame({"a": [1], "b": [2]}), "DataFrame 1 × 2"),
         (pd.Series([1, 2]), "Series of 2 int64"),
         (random, "module random"),
         (None, "None"),

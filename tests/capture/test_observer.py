@@ -31,7 +31,7 @@ def step(observer: Observer, source: str, namespace: dict[str, Any], number: int
     error: BaseException | None = None
     try:
         exec(compile(tree, "<cell>", "exec"), namespace)  # type: ignore[arg-type]
-    except Exception as raised:  # noqa: BLE001
+    except Exception as raised:
         error = raised
     return observer.after(namespace, execution_id=ExecutionId(f"{number:032x}"), error=error)
 
@@ -142,7 +142,7 @@ def test_memory_per_execution_is_small() -> None:
         step(observer, f"x = {number}.5\ny = [x]", namespace)
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    for number in range(500):
+    for number in range(500):  # noqa: B007
         step(observer, "x = 0.5\ny = [x]", namespace)
     gc.collect()
     grown = tracemalloc.get_traced_memory()[0] - before

@@ -23,7 +23,7 @@ def _params() -> list[object]:
     ]
 
 
-def _run(shell: InteractiveShell, case: LineageCase, book: Notebook) -> None:  # noqa: ARG001
+def _run(shell: InteractiveShell, case: LineageCase, book: Notebook) -> None:
     for cell in case.cells:
         book.run(cell.source)
 

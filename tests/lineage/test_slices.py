@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops_jupyter.entities import EntityKind, ExecutionStatus, Grade
-from mlops_jupyter.lineage import MemorySource, Slice, backward_slice, without_magics
+from mlops_jupyter.provenance import MemorySource, Slice, backward_slice, without_magics
 
 from .histories import History, training
 

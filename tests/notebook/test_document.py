@@ -23,9 +23,7 @@ def notebook(**changes: object) -> dict[str, object]:
 
 
 def written(path: Path, content: object) -> Path:
-    path.write_text(
-        content if isinstance(content, str) else json.dumps(content, ensure_ascii=False), encoding="utf-8"
-    )
+    path.write_text(content if isinstance(content, str) else json.dumps(content, ensure_ascii=False), encoding="utf-8")
     return path
 
 
@@ -98,9 +96,7 @@ def test_says_that_there_is_no_file_or_a_folder(tmp_path: Path) -> None:
         read_notebook(tmp_path)
 
 
-def test_refuses_what_is_too_large_without_reading_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_refuses_what_is_too_large_without_reading_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(document, "SIZE_LIMIT", 100)
 
     with pytest.raises(UsageError, match="notebooks up to"):

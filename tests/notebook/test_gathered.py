@@ -12,8 +12,8 @@ from nbclient import NotebookClient
 
 from mlops_jupyter.entities import ExecutionStatus
 from mlops_jupyter.errors import UsageError
-from mlops_jupyter.lineage import backward_slice
 from mlops_jupyter.notebook import GatheredSlice, read_notebook
+from mlops_jupyter.provenance import backward_slice
 from tests.lineage.histories import History
 
 

@@ -1,4 +1,4 @@
-"""``mlops_jupyter.lineage`` is a function for users and a package for our own imports."""
+"""``mlops.lineage`` is the function, whatever parts of the package were imported before."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
     "first",
     [
         "",
-        "import mlops_jupyter.lineage",
-        "from mlops_jupyter.lineage import LineageGraph",
+        "import mlops_jupyter.verbs.lineage",
+        "from mlops_jupyter.provenance import LineageGraph",
         "import mlops_jupyter.verbs.current",
     ],
 )
@@ -22,7 +22,7 @@ def test_lineage_is_the_function_whatever_was_imported_before(tmp_path: Path, fi
     program = f"""
 import mlops_jupyter as mlops
 {first}
-from mlops_jupyter.lineage import LineageGraph
+from mlops_jupyter.provenance import LineageGraph
 try:
     mlops.lineage("nothing")
 except LookupError as error:
@@ -31,7 +31,7 @@ except LookupError as error:
     (tmp_path / ".mlops").mkdir()
     root = Path(__file__).parents[2]
 
-    done = subprocess.run(  # noqa: S603 - our own interpreter
+    done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
         cwd=tmp_path, env={"PYTHONPATH": str(root), "HOME": str(tmp_path)}, capture_output=True, text=True, check=False,
     )  # fmt: skip

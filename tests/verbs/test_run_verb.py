@@ -48,15 +48,11 @@ def test_the_command_line_prints_one_document_and_delivers(folder: Path) -> None
     assert "cell 4/5 failed" in done.stderr
 
 
-def test_progress_words_and_delivery_to_a_server_that_is_away(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_progress_words_and_delivery_to_a_server_that_is_away(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setattr("mlops_jupyter.runner.run.DELIVERY_TIMEOUT", 1.0)
     seen: list[tuple[int, int, str, str]] = []
-    document = run(
-        make(folder / "nb.ipynb", "1"), require_sync=True, on_cell=lambda *event: seen.append(event)
-    )
+    document = run(make(folder / "nb.ipynb", "1"), require_sync=True, on_cell=lambda *event: seen.append(event))
     assert seen == [(0, 1, "started", "1"), (0, 1, "succeeded", "1")]
     assert (document["state"], document["exit_code"], document["delivered"]) == ("succeeded", 75, False)
     assert any("delivered" in warning for warning in document["warnings"])

@@ -24,7 +24,10 @@ export function DeliveryBadge({ delivery, trans }: IDeliveryProps): JSX.Element 
         className="jp-mlops-Badge"
         data-state="pending"
         role="status"
-        title={trans._n('%1 record is on its way to MLflow', '%1 records are on their way to MLflow', delivery.pending)}
+        title={
+          delivery.last_error ??
+          trans._n('%1 record is on its way to MLflow', '%1 records are on their way to MLflow', delivery.pending)
+        }
       >
         {trans.__('%1 to deliver', delivery.pending.toLocaleString())}
       </span>

@@ -101,7 +101,7 @@ function Body({ detail, model, actions, trans }: IDetailsProps & { detail: IRunD
       </Section>
       <Section id="lineage" title={trans.__('Lineage')} count={model.lineage?.nodes.length ?? null}>
         {model.lineage ? (
-          <LineageView graph={model.lineage} focus={model.lineage.focus} trans={trans} />
+          <LineageView graph={model.lineage} trans={trans} />
         ) : (
           <p className="jp-mlops-note">{model.lineageProblem?.message ?? trans.__('Loading…')}</p>
         )}

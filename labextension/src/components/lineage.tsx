@@ -2,36 +2,55 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
 import type { ILineage, ILineageEdge, ILineageNode, LineageNodeType } from '../documents';
-import { curve, forward, type IPicture, type IPlacedNode, layout, MAX_NODES, nearest } from '../graph';
+import { folded, type IDrawing, unfolded } from '../fold';
+import { curve, forward, hasMark, type IPicture, type IPlacedNode, layout, MAX_NODES, nearest } from '../graph';
 
+/** Smaller than this nothing can be read: a wider picture is scrolled. */
+const MIN_FIT = 0.7;
 const ZOOMS = [0.5, 0.65, 0.8, 1, 1.25, 1.6, 2];
 
 interface ILineageProps {
   graph: ILineage;
-  /** Ids of the nodes that the picture is about; they are marked. */
-  focus: string[];
   trans: TranslationBundle;
 }
 
 /** Cells, variables and files, causes above effects: a picture to scroll, zoom and walk by keyboard, and the same in words. */
-export function LineageView({ graph, focus, trans }: ILineageProps): JSX.Element {
-  const drawn = React.useMemo(() => nearest(graph, focus), [graph, focus]);
+export function LineageView({ graph, trans }: ILineageProps): JSX.Element {
+  const [detailed, setDetailed] = React.useState(false);
+  const whole = React.useMemo(() => (detailed ? unfolded(graph) : folded(graph)), [graph, detailed]);
+  const drawn = React.useMemo(() => nearest(whole, whole.focus), [whole]);
+  const { focus } = drawn;
   const picture = usePicture(drawn);
   const [zoom, setZoom] = React.useState<number | null>(null);
   const [selected, setSelected] = React.useState<string | null>(null);
   const [width, frame] = useWidth();
-  const fit = picture && width > 0 ? Math.max(0.5, Math.min(1, (width - 4) / picture.width)) : 1;
+  const fit = picture && width > 0 ? Math.max(MIN_FIT, Math.min(1, (width - 4) / picture.width)) : 1;
   const scale = zoom ?? fit;
   const step = (by: 1 | -1) => {
     const next = by > 0 ? ZOOMS.find(z => z > scale + 0.01) : [...ZOOMS].reverse().find(z => z < scale - 0.01);
     setZoom(next ?? scale);
   };
+  React.useEffect(() => {
+    // A picture that does not fit begins at what it is about.
+    const target = picture?.nodes.find(placed => focus.includes(placed.node.id));
+    if (target && frame.current) {
+      frame.current.scrollLeft = target.x * scale - frame.current.clientWidth / 2;
+    }
+  }, [picture]);
   const chosen = drawn.nodes.find(node => node.id === selected) ?? null;
   return (
     <div className="jp-mlops-Lineage">
       <div className="jp-mlops-Lineage-tools">
         <Legend nodes={drawn.nodes} trans={trans} />
         <span className="jp-mlops-spacer" />
+        <button
+          type="button"
+          aria-pressed={detailed}
+          title={trans.__('Draw every version of every variable')}
+          onClick={() => setDetailed(!detailed)}
+        >
+          {trans.__('Variables')}
+        </button>
         <button type="button" title={trans.__('Zoom out')} aria-label={trans.__('Zoom out')} onClick={() => step(-1)}>
           −
         </button>
@@ -47,9 +66,9 @@ export function LineageView({ graph, focus, trans }: ILineageProps): JSX.Element
           +
         </button>
       </div>
-      {drawn.nodes.length < graph.nodes.length ? (
+      {drawn.nodes.length < whole.nodes.length ? (
         <p className="jp-mlops-note">
-          {trans.__('The %1 of %2 nodes that are nearest.', MAX_NODES, graph.nodes.length)}
+          {trans.__('The %1 of %2 nodes that are nearest.', MAX_NODES, whole.nodes.length)}
         </p>
       ) : null}
       <div className="jp-mlops-Lineage-frame" ref={frame}>
@@ -66,6 +85,9 @@ export function LineageView({ graph, focus, trans }: ILineageProps): JSX.Element
           <p className="jp-mlops-note">{trans.__('Drawing…')}</p>
         )}
       </div>
+      {drawn.imports.length > 0 ? (
+        <p className="jp-mlops-note">{trans.__('Not drawn, only imports: %1', drawn.imports.join(', '))}</p>
+      ) : null}
       {chosen ? <NodeFacts node={chosen} trans={trans} /> : null}
       <details className="jp-mlops-Lineage-words">
         <summary>{trans.__('In words')}</summary>
@@ -75,7 +97,7 @@ export function LineageView({ graph, focus, trans }: ILineageProps): JSX.Element
   );
 }
 
-function usePicture(graph: ILineage): IPicture | null {
+function usePicture(graph: IDrawing): IPicture | null {
   const [picture, setPicture] = React.useState<IPicture | null>(null);
   React.useEffect(() => {
     let current = true;
@@ -165,6 +187,22 @@ function Picture({ picture, focus, scale, selected, onSelect, trans }: IPictureP
             <title>{edgeText(edge, trans)}</title>
           </path>
         ))}
+        {picture.edges.map(({ edge, label, x, y }, index) =>
+          label ? (
+            <text
+              key={index}
+              className="jp-mlops-Graph-name"
+              x={x}
+              y={y}
+              dominantBaseline="central"
+              textAnchor="middle"
+              data-near={edge.source === selected || edge.target === selected}
+            >
+              {label}
+              <title>{edge.names.join(', ').slice(0, 500)}</title>
+            </text>
+          ) : null
+        )}
       </g>
       {picture.nodes.map(placed => (
         <Node
@@ -196,7 +234,8 @@ interface INodeProps {
 
 function Node(props: INodeProps): JSX.Element {
   const { placed, focused, selected, near, tabStop, onSelect, onMove, trans } = props;
-  const { node, text, x, y, width, height } = placed;
+  const { node, title, subtitle, x, y, width, height } = placed;
+  const left = 11 + (hasMark(node) ? 16 : 0);
   const toggle = () => onSelect(selected ? null : node.id);
   return (
     <g
@@ -224,15 +263,16 @@ function Node(props: INodeProps): JSX.Element {
     >
       <title>{node.label.slice(0, 500)}</title>
       <Shape type={node.type} width={width} height={height} />
-      <text x={width / 2 + (hasMark(node.type) ? 7 : 0)} y={height / 2} dominantBaseline="central" textAnchor="middle">
-        {text}
+      <text className="jp-mlops-Graph-title" x={left} y={subtitle ? 15 : height / 2} dominantBaseline="central">
+        {title}
       </text>
+      {subtitle ? (
+        <text className="jp-mlops-Graph-subtitle" x={left} y={30} dominantBaseline="central">
+          {subtitle}
+        </text>
+      ) : null}
     </g>
   );
-}
-
-function hasMark(type: LineageNodeType): boolean {
-  return type !== 'execution' && type !== 'variable';
 }
 
 /** A shape for each kind, so that they are told apart without colour. */
@@ -243,7 +283,11 @@ function Shape({ type, width, height }: { type: LineageNodeType; width: number; 
         <>
           <path className="jp-mlops-Graph-shape" d={`M0.5 0.5H${width - 10}L${width - 0.5} 10V${height - 0.5}H0.5z`} />
           <path className="jp-mlops-Graph-fold" d={`M${width - 10} 0.5V10H${width - 0.5}`} />
-          <path className="jp-mlops-Graph-mark" d="M8 13.5h9M8 17h9M8 20.5h6" />
+          <path
+            className="jp-mlops-Graph-mark"
+            transform={`translate(0 ${height / 2 - 17})`}
+            d="M9 13.5h9M9 17h9M9 20.5h6"
+          />
         </>
       );
     case 'variable':
@@ -261,7 +305,11 @@ function Shape({ type, width, height }: { type: LineageNodeType; width: number; 
       return (
         <>
           <rect className="jp-mlops-Graph-shape" x={0.5} y={3} width={width - 1} height={height - 6} rx={4} />
-          <path className="jp-mlops-Graph-mark" d="M9 17a4 4 0 1 1 4 4M13 14v3l2 1.5" />
+          <path
+            className="jp-mlops-Graph-mark"
+            transform={`translate(0 ${height / 2 - 17})`}
+            d="M9 17a4 4 0 1 1 4 4M13 14v3l2 1.5"
+          />
         </>
       );
     case 'model':
@@ -273,6 +321,7 @@ function Shape({ type, width, height }: { type: LineageNodeType; width: number; 
           />
           <path
             className="jp-mlops-Graph-mark"
+            transform={`translate(0 ${height / 2 - 17})`}
             d="M14 12l4.5 2.6v4.8L14 22l-4.5-2.6v-4.8zM9.5 14.6l4.5 2.4 4.5-2.4M14 17v5"
           />
         </>
@@ -281,7 +330,7 @@ function Shape({ type, width, height }: { type: LineageNodeType; width: number; 
       return (
         <>
           <rect className="jp-mlops-Graph-shape" x={0.5} y={0.5} width={width - 1} height={height - 1} rx={8} />
-          <path className="jp-mlops-Graph-mark" d="M9.5 17l3 3 6-6.5" />
+          <path className="jp-mlops-Graph-mark" transform={`translate(0 ${height / 2 - 17})`} d="M9.5 17l3 3 6-6.5" />
         </>
       );
     default:
@@ -381,7 +430,7 @@ function NodeFacts({ node, trans }: { node: ILineageNode; trans: TranslationBund
   );
 }
 
-function Words({ graph, trans }: { graph: ILineage; trans: TranslationBundle }): JSX.Element {
+function Words({ graph, trans }: { graph: IDrawing; trans: TranslationBundle }): JSX.Element {
   const labels = new Map(
     graph.nodes.map(node => [node.id, `${typeName(node.type, trans)} ${node.label.slice(0, 120)}`])
   );
@@ -390,6 +439,7 @@ function Words({ graph, trans }: { graph: ILineage; trans: TranslationBundle }):
       {graph.edges.map((edge, index) => (
         <li key={index}>
           {labels.get(edge.source)} <i>{relationName(edge.relation, trans)}</i> {labels.get(edge.target)}
+          {edge.names.length > 0 ? `: ${edge.names.join(', ').slice(0, 500)}` : null}
         </li>
       ))}
       {graph.edges.length === 0 ? graph.nodes.map(node => <li key={node.id}>{labels.get(node.id)}</li>) : null}
