@@ -274,6 +274,9 @@ class CaptureSession:
                 )
                 versions += file_versions
                 uses += file_uses
+            for text in self.files.faults:
+                self.faults.report("looking at the files", MlopsError(text))
+            self.files.faults.clear()
         except Exception as fault:  # noqa: BLE001 - as above
             self.faults.report("looking at the files", fault)
         return Finished(execution, analyze(cell.python_source), result, versions, uses)

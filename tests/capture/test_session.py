@@ -190,11 +190,11 @@ def test_await_interrupt_and_async_cells_in_a_kernel(workspace: Path, start_kern
     kernel = start_kernel()
     kernel.execute("%load_ext mlops_jupyter")
     assert kernel.execute("%%track\nimport asyncio, time\nvalue = await asyncio.sleep(0, 5)\nvalue").result == "5"
-    kernel.client.execute("print('started', flush=True)\ntime.sleep(60)")
+    message_id = kernel.client.execute("print('started', flush=True)\ntime.sleep(60)")
     while kernel.client.get_iopub_msg(timeout=30)["msg_type"] != "stream":
         pass
     kernel.manager.interrupt_kernel()
-    kernel.client.get_shell_msg(timeout=30)
+    assert kernel.reply_to(message_id) == "error"
     assert kernel.execute("after = 1").status == "ok"
     store = open_store(workspace / ".mlops" / "lineage.db")
     rows = store.execute("SELECT s.text, e.status FROM executions e JOIN sources s ON s.digest = e.source_digest")
