@@ -6,6 +6,7 @@ from PyPI where this machine has none.
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,15 @@ class ExtensionRequirements(BuildHookInterface):  # type: ignore[type-arg]
         return needed
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling's signature
-        """Remove an outdated output, which hatch-jupyter-builder would otherwise take as it is."""
+        """Make hatch-jupyter-builder, which comes next, build what is outdated or missing and nothing else.
+
+        By itself it takes an outdated output as it is, and builds again for every editable install.
+        """
         root = Path(self.root)
         if is_outdated(root):
             shutil.rmtree(root / OUTPUT, ignore_errors=True)
+        elif (root / OUTPUT / "package.json").exists():
+            os.environ["HATCH_JUPYTER_BUILDER_SKIP_NPM"] = "1"
 
 
 def is_outdated(root: Path) -> bool:

@@ -117,7 +117,7 @@ class RunsHandler(Handler):
 
 
 class RunHandler(Handler):
-    """``GET runs/ID``: everything of one run (with ``watch=1`` events go on to come). ``DELETE runs/ID``: mark it as deleted."""
+    """``GET runs/ID``: everything of one run; with ``watch=1`` events go on to come. ``DELETE``: mark it deleted."""
 
     @web.authenticated
     @authorized

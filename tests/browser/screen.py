@@ -15,8 +15,9 @@ KERNEL_READY = """() => {
 def open_lab(page: Any, lab: Lab, path: str = "") -> None:
     """Load JupyterLab, and a notebook with its kernel where ``path`` names one."""
     page.goto(lab.open(path))
-    page.wait_for_selector("#jupyterlab-splash", state="detached")
     page.wait_for_function("() => window.jupyterapp !== undefined")
+    page.evaluate("() => window.jupyterapp.restored")
+    page.wait_for_selector("#jupyterlab-splash", state="detached")
     if path:
         page.wait_for_selector(".jp-Notebook .jp-Cell")
         page.wait_for_function(KERNEL_READY)

@@ -38,12 +38,9 @@ def test_quickstart_beside_its_runs(
     panel.get_by_text("in MLflow").wait_for()
     run(page, "boosting").click()
     section(panel, "lineage").get_by_role("group", name="Lineage graph").get_by_role("button").first.wait_for()
+    section(panel, "params").locator("summary").first.click()
     compose(page)
     execute(page, "statusbar:toggle")
-
-    section(panel, "lineage").evaluate("node => node.scrollIntoView()")
-    page.wait_for_timeout(300)
-    page.screenshot(path=pictures / "lineage-panel.png")
 
     for theme, name in (("JupyterLab Light", "sidebar.png"), ("JupyterLab Dark", "sidebar-dark.png")):
         use_theme(page, theme)
@@ -65,7 +62,8 @@ def compose(page: Any) -> None:
     page.evaluate(
         """async () => {
           const notebook = window.jupyterapp.shell.currentWidget.content;
-          const index = notebook.widgets.findIndex(cell => cell.model.sharedModel.getSource().includes('%%track boosting'));
+          const found = cell => cell.model.sharedModel.getSource().includes('%%track boosting');
+          const index = notebook.widgets.findIndex(found);
           notebook.activeCellIndex = index;
           await notebook.scrollToItem(index, 'center');
         }"""
