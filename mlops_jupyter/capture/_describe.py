@@ -19,7 +19,7 @@ class Description:
     type_name: str
     """``pandas.core.frame.DataFrame``"""
     summary: str
-    """At most 200 characters: ``DataFrame 150 × 5``."""  # noqa: RUF001
+    """At most 200 characters: ``DataFrame 150 × 5``."""
     shape: tuple[int, ...] | None = None
     schema: tuple[tuple[str, str], ...] = ()
     """(column, type), for frames."""
@@ -102,7 +102,7 @@ def _container(value: Any, cls: type) -> str:
 
 
 def _times(shape: tuple[int, ...]) -> str:
-    return " × ".join(map(str, shape)) if shape else "scalar"  # noqa: RUF001
+    return " × ".join(map(str, shape)) if shape else "scalar"
 
 
 def _pandas(

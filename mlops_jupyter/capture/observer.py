@@ -299,7 +299,7 @@ class Observer:
             previous = None if mutation.rebound else self._current(mutation.name, record)
             self._index.refresh(mutation.name, namespace.get(mutation.name))
             self._version(
-                mutation.name, namespace.get(mutation.name), record, strong=mutation.rebound, grade=mutation.grade,  # noqa: E501
+                mutation.name, namespace.get(mutation.name), record, strong=mutation.rebound, grade=mutation.grade,
                 reason=mutation.reason, previous=None if mutation.rebound else previous,
             )  # fmt: skip
         for name in pending.names:
@@ -352,8 +352,8 @@ class Observer:
             used = change.used
             if change.external is not None:
                 record.versions[change.external] = EntityVersion(
-                    version_id=change.external, kind=EntityKind.STATE, name=change.key, session_id=self.session_id,  # noqa: E501
-                    execution_id=None, strong=True, grade=Grade.EXACT, reason="state before any recorded cell",  # noqa: E501
+                    version_id=change.external, kind=EntityKind.STATE, name=change.key, session_id=self.session_id,
+                    execution_id=None, strong=True, grade=Grade.EXACT, reason="state before any recorded cell",
                     at=record.at,
                 )  # fmt: skip
             if used is not None:
@@ -368,7 +368,7 @@ class Observer:
                 )
             if change.written is not None:
                 record.versions[change.written] = EntityVersion(
-                    version_id=change.written, kind=EntityKind.STATE, name=change.key, session_id=self.session_id,  # noqa: E501
+                    version_id=change.written, kind=EntityKind.STATE, name=change.key, session_id=self.session_id,
                     execution_id=record.execution_id, strong=change.strong, grade=change.grade,
                     reason=change.reason, at=record.at, previous=change.previous,
                 )  # fmt: skip
