@@ -52,7 +52,7 @@ def show_report(document: dict[str, Any]) -> None:
                 pairs(run["metrics"], limit=4),
                 pairs(run["params"], limit=5),
                 " ".join(model["class"].rpartition(".")[2] for model in run["models"]),
-                " ".join(f"{data['name']} {' × '.join(map(str, data['shape']))}" for data in run["datasets"][:2]),
+                " ".join(f"{data['name']} {' × '.join(map(str, data['shape']))}" for data in run["datasets"][:1]),
             ]
             for run in document["runs"]
         ],

@@ -43,7 +43,10 @@ def lineage(target: str, direction: Direction | None, format_: str, as_json: boo
         document = graph.to_openlineage() if format_ == "openlineage" else graph.to_prov()
         echo(json.dumps(document, indent=2, ensure_ascii=False))
     else:
-        text = {"text": graph.to_text, "mermaid": graph.to_mermaid, "dot": graph.to_dot}[format_]()
+        if format_ == "text":
+            text = graph.to_text(direction=direction or "both")
+        else:
+            text = graph.to_mermaid() if format_ == "mermaid" else graph.to_dot()
         echo("\n".join(plain(line) for line in text.splitlines()))
 
 

@@ -143,11 +143,11 @@ class LineageGraph:
             "truncated": self.truncated,
         }
 
-    def to_text(self, *, width: int = 100) -> str:
-        """A tree for a terminal, lines at most ``width`` characters."""
+    def to_text(self, *, width: int = 100, direction: Literal["both", "up", "down"] = "both") -> str:
+        """A tree for a terminal, lines at most ``width`` characters: made from (``up``), used by (``down``), both."""
         from .text import to_text
 
-        return to_text(self, width=width)
+        return to_text(self, width=width, direction=direction)
 
     def to_mermaid(self) -> str:
         """A Mermaid flowchart."""

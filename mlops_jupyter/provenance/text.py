@@ -8,9 +8,9 @@ from .view import View, ViewEdge, ViewNode, view
 _MAX_NAMES = 6
 
 
-def to_text(graph: LineageGraph, *, width: int = 100) -> str:
-    """What the target was made from and what was made from it, as two trees of lines of at most ``width``
-    characters."""
+def to_text(graph: LineageGraph, *, width: int = 100, direction: str = "both") -> str:
+    """What the target was made from (``direction`` up or both) and what was made from it (down or both), as trees of
+    lines of at most ``width`` characters."""
     shown = view(graph)
     lines: list[str] = []
     up, down = _Tree(shown, "up", width), _Tree(shown, "down", width)
@@ -18,7 +18,9 @@ def to_text(graph: LineageGraph, *, width: int = 100) -> str:
     focus = [i for i in graph.focus if i in ids]
     # A run stands for its cells in what it was made from; what was made from it hangs on them.
     leading = [i for i in focus if not i.startswith("execution:")] or focus
-    for title, tree, roots in (("made from", up, leading), ("used by", down, focus)):
+    for way, title, tree, roots in (("up", "made from", up, leading), ("down", "used by", down, focus)):
+        if direction not in (way, "both"):
+            continue
         rooted = [root for root in roots if tree.steps.get(root)]
         if rooted:
             lines += ([""] if lines else []) + [f"{clean(graph.target)}: {title}"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
+import sys
 from collections.abc import Callable
 from importlib import resources
 from importlib.util import find_spec
@@ -46,8 +48,8 @@ def demo(folder: Path, *, on_cell: Callable[[int, int, str, str], None] | None =
         runs = [show_run(workspace, uid) for uid in parent["children"]]
         with_metric = [document for document in runs if METRIC in document["metrics"]]
         best = max(with_metric, key=lambda document: document["metrics"][METRIC], default=None)
-        made_from = lineage(workspace, f"run:{best['run_id']}", direction="up").to_text() if best else ""
-    mlflow_command = f"mlflow ui --backend-store-uri {settings.tracking_uri}"
+        made_from = lineage(workspace, f"run:{best['run_id']}", direction="up").to_text(direction="up") if best else ""
+    mlflow_command = f"{_command('mlflow')} ui --backend-store-uri {settings.tracking_uri}"
     if settings.embedded_mlflow:
         mlflow_command += f" --default-artifact-root {settings.artifacts}"
     return {
@@ -65,13 +67,20 @@ def demo(folder: Path, *, on_cell: Callable[[int, int, str, str], None] | None =
             "executed notebook": result["output"],
         },
         "commands": {
-            "everything of the best run": f"cd {folder} && mlops runs show {best['run_id'][:8]}" if best else "",
-            "the two models side by side": f"cd {folder} && mlops runs compare "
+            "everything of the best run": f"cd {folder} && {_command('mlops')} runs show {best['run_id'][:8]}" if best else "",
+            "the two models side by side": f"cd {folder} && {_command('mlops')} runs compare "
             + " ".join(document["run_id"][:8] for document in with_metric),
             "JupyterLab with the sidebar": "make lab",
             "MLflow's own pages": mlflow_command,
         },
     }
+
+
+def _command(name: str) -> str:
+    """How the caller can start a command of this environment: by name where PATH finds it, else by its path."""
+    here = Path(sys.executable).parent / name
+    found = shutil.which(name)
+    return name if found and Path(found).resolve() == here.resolve() else shlex.quote(str(here))
 
 
 def _place_notebook(folder: Path) -> Path:
