@@ -25,18 +25,18 @@ $(USER_VENV)/installed: requirements/demo.txt pyproject.toml notebooks/quickstar
 	@scripts/check-python "$(PYTHON)"
 	@echo "Setting up $(USER_VENV) (once, a minute or two)"
 	"$(PYTHON)" -m venv $(USER_VENV)
-	$(USER_VENV)/bin/python -m pip install --quiet --upgrade "pip>=25"
-	$(USER_VENV)/bin/python -m pip install --quiet -r requirements/demo.txt
-	$(USER_VENV)/bin/python -m pip install --quiet --no-deps --force-reinstall .
+	$(USER_VENV)/bin/python -m pip install -qq --upgrade "pip>=25"
+	$(USER_VENV)/bin/python -m pip install -qq -r requirements/demo.txt
+	$(USER_VENV)/bin/python -m pip install -qq --no-deps --force-reinstall .
 	touch $@
 
 $(TEST_VENV)/installed: requirements/test.txt pyproject.toml $(LAB_SOURCES)
 	@scripts/check-python "$(PYTHON)"
 	@echo "Setting up $(TEST_VENV) (once, a minute or two)"
 	"$(PYTHON)" -m venv $(TEST_VENV)
-	$(TEST_VENV)/bin/python -m pip install --quiet --upgrade "pip>=25"
-	$(TEST_VENV)/bin/python -m pip install --quiet -r requirements/test.txt
-	$(TEST_VENV)/bin/python -m pip install --quiet --no-deps -e .
+	$(TEST_VENV)/bin/python -m pip install -qq --upgrade "pip>=25"
+	$(TEST_VENV)/bin/python -m pip install -qq -r requirements/test.txt
+	$(TEST_VENV)/bin/python -m pip install -qq --no-deps -e .
 	touch $@
 
 install: $(USER_VENV)/installed

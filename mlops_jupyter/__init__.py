@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from mlops_jupyter.capture.logging import log_predictions as log_predictions
     from mlops_jupyter.capture.logging import set_tag as set_tag
     from mlops_jupyter.capture.logging import set_tags as set_tags
+    from mlops_jupyter.verbs.current import gather as gather
+    from mlops_jupyter.verbs.current import lineage as lineage
 
 _LOGGING = "mlops_jupyter.capture.logging"
 _PUBLIC = {

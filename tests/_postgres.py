@@ -8,6 +8,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ def find_binaries() -> Path | None:
     """Folder of ``initdb`` and ``postgres``, or None."""
     named = os.environ.get("MLOPS_TEST_POSTGRES_BIN")
     if named:
-        return Path(named)
+        return Path(named) if Path(named, "initdb").exists() else None
     found = shutil.which("postgres")
     if found and shutil.which("initdb"):
         return Path(found).resolve().parent  # the programs may be linked one by one
@@ -79,7 +80,8 @@ def running_server(binaries: Path) -> Iterator[str]:
 
 def _end_with_parent() -> None:
     # Should the tests be killed, the server must not stay behind.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
 
 
 def _wait(binaries: Path, folder: Path, server: subprocess.Popen[bytes]) -> None:

@@ -1,4 +1,6 @@
-"""What the text of a cell says: names read and written, calls, literals, magics. Pure; standard library only."""
+"""What the text of a cell says: names read and written, calls, literals, magics. Pure; standard library
+only.
+"""
 
 from __future__ import annotations
 

@@ -41,8 +41,8 @@ _MAGIC_LINE = re.compile(r"^(\s*)(?:([\w, .*\[\]'\"]+?)\s*=\s*)?([%!]{1,2})(.*)$
 def analyze(source: str) -> CellAnalysis:
     """What a cell reads, writes, may change, defines and calls.
 
-    ``source`` is Python after IPython's transformation (magics are ``get_ipython().run_line_magic(…)``). Never raises
-    for any text: a syntax error is told in the result. Results are cached by text and shared.
+    ``source`` is Python after IPython's transformation (magics are ``get_ipython().run_line_magic(…)``).
+    Never raises for any text: a syntax error is told in the result. Results are cached by text and shared.
     """
     if len(source) <= _LARGEST_CACHED:
         return _cached(source)
@@ -164,7 +164,7 @@ def _result(out: Collector, shared: Shared, body: list[ast.stmt], displayed: Dis
         branches=tuple(shared.branches),
         statements=tuple(
             Statement(
-                getattr(node, "decorator_list", None) and node.decorator_list[0].lineno or node.lineno,  # type: ignore[attr-defined]
+                (getattr(node, "decorator_list", None) and node.decorator_list[0].lineno) or node.lineno,  # type: ignore[attr-defined]
                 node.end_lineno or node.lineno,
                 isinstance(node, _COMPOUND),
                 isinstance(node, _LOOPS),

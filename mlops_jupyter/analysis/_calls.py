@@ -13,15 +13,19 @@ FIT_METHODS = frozenset({"fit", "fit_transform", "fit_predict", "partial_fit"})
 SCORE_FUNCTIONS = frozenset(
     {"accuracy_score", "adjusted_mutual_info_score", "adjusted_rand_score", "auc", "average_precision_score",
      "balanced_accuracy_score", "brier_score_loss", "calinski_harabasz_score", "class_likelihood_ratios",
-     "cohen_kappa_score", "completeness_score", "consensus_score", "coverage_error", "d2_absolute_error_score",
+     "cohen_kappa_score", "completeness_score", "consensus_score", "coverage_error",
+     "d2_absolute_error_score",
      "d2_brier_score", "d2_log_loss_score", "d2_pinball_score", "d2_tweedie_score", "davies_bouldin_score",
-     "dcg_score", "explained_variance_score", "f1_score", "fbeta_score", "fowlkes_mallows_score", "hamming_loss",
+     "dcg_score", "explained_variance_score", "f1_score", "fbeta_score", "fowlkes_mallows_score",
+     "hamming_loss",
      "hinge_loss", "homogeneity_score", "jaccard_score", "label_ranking_average_precision_score",
      "label_ranking_loss", "log_loss", "matthews_corrcoef", "max_error", "mean_absolute_error",
      "mean_absolute_percentage_error", "mean_gamma_deviance", "mean_pinball_loss", "mean_poisson_deviance",
      "mean_squared_error", "mean_squared_log_error", "mean_tweedie_deviance", "median_absolute_error",
-     "mutual_info_score", "ndcg_score", "normalized_mutual_info_score", "precision_score", "r2_score", "rand_score",
-     "recall_score", "roc_auc_score", "root_mean_squared_error", "root_mean_squared_log_error", "silhouette_score",
+     "mutual_info_score", "ndcg_score", "normalized_mutual_info_score", "precision_score", "r2_score",
+     "rand_score",
+     "recall_score", "roc_auc_score", "root_mean_squared_error", "root_mean_squared_log_error",
+     "silhouette_score",
      "top_k_accuracy_score", "v_measure_score", "zero_one_loss"}
 )  # fmt: skip
 """scikit-learn's functions that return one number."""

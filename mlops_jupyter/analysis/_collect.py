@@ -19,7 +19,6 @@ from ._model import (
     Store,
     Touch,
     TouchKind,
-    Where,
 )
 
 _MOST = 1_000
@@ -71,23 +70,39 @@ class Collector:
     active: bool = False
 
     def closed_touches(self) -> tuple[Touch, ...]:
-        """The touches, and those of every global that a touched name was bound from."""
-        found: dict[tuple[str, TouchKind, str, Where], Touch] = {}
+        """The touches, and those of every name from before the cell that a touched name was bound from."""
+        origins = self._origins()
+        found: dict[tuple[str, TouchKind, str, int, int], Touch] = {}
         for touch, is_global in self.touches:
+            place = (touch.at.statement, touch.at.branch)
             if is_global:
-                found.setdefault((touch.name, touch.kind, touch.detail, touch.at), touch)
-            for source in self._sources(touch.name):
-                key = (source, touch.kind, touch.detail, touch.at)
-                if source in self.global_names and source != touch.name:
-                    found.setdefault(key, Touch(source, touch.kind, touch.at, touch.detail, direct=False))
+                key = (touch.name, touch.kind, touch.detail, *place)
+                known = found.get(key)
+                if known is None or (touch.direct and not known.direct):
+                    found[key] = touch
+            for source in origins.get(touch.name, ()):
+                if source != touch.name:
+                    derived = Touch(source, touch.kind, touch.at, touch.detail, direct=False)
+                    found.setdefault((source, touch.kind, touch.detail, *place), derived)
         return tuple(found.values())
 
-    def _sources(self, name: str) -> set[str]:
-        seen: set[str] = set()
-        stack = [name]
-        while stack:
-            for source in self.derived.get(stack.pop(), ()):
-                if source not in seen:
-                    seen.add(source)
-                    stack.append(source)
-        return seen
+    def _origins(self) -> dict[str, list[str]]:
+        """For each bound name the exposed names that its value may reach.
+
+        From the sources on, so that long cells of assignments to fresh names cost no more than their length.
+        """
+        onward: dict[str, set[str]] = {}
+        for name, sources in self.derived.items():
+            for source in sources:
+                onward.setdefault(source, set()).add(name)
+        origins: dict[str, list[str]] = {}
+        for root in dict.fromkeys(load.name for load in self.loads if load.exposed):
+            seen = {root}
+            stack = [root]
+            while stack:
+                for name in onward.get(stack.pop(), ()):
+                    if name not in seen:
+                        seen.add(name)
+                        stack.append(name)
+                        origins.setdefault(name, []).append(root)
+        return origins

@@ -10,7 +10,9 @@ from ._model import Literal, ValueKind
 _NODES = 2_000
 """Literals with more nodes than this are data, not parameters."""
 
-_PATH = re.compile(r"(?:[a-z][a-z0-9+.-]{0,15}://|[./~]|[A-Za-z]:\\)\S|[^\s/\\]+[/\\]\S|[^\s/\\]{1,120}\.[A-Za-z][A-Za-z0-9]{0,9}$")
+_PATH = re.compile(
+    r"(?:[a-z][a-z0-9+.-]{0,15}://|[./~]|[A-Za-z]:\\)\S|[^\s/\\]+[/\\]\S|[^\s/\\]{1,120}\.[A-Za-z][A-Za-z0-9]{0,9}$"
+)
 
 _DATA_SUFFIX = re.compile(
     r"\.(?:csv|tsv|txt|json|jsonl|ndjson|parquet|pq|feather|arrow|ipc|pkl|pickle|joblib|npy|npz|h5|hdf5|hdf|xlsx?"
@@ -40,7 +42,7 @@ def _literal(node: ast.AST, left: list[int]) -> Literal:
     if isinstance(node, ast.Constant):
         if node.value is Ellipsis:
             raise NotLiteralError
-        return node.value  # type: ignore[return-value]
+        return node.value
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
         value = _literal(node.operand, left)
         if type(value) not in (int, float, complex):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import re
 import string
 from dataclasses import dataclass
 
 PYTHON_CELL_MAGICS = frozenset(
-    {"time", "timeit", "capture", "prun", "memit", "mprun", "lprun", "snakeviz", "scalene", "track", "pyinstrument",
+    {"time", "timeit", "capture", "prun", "memit", "mprun", "lprun", "snakeviz", "scalene", "track",
+    "pyinstrument",
      "heat", "measure", "debug"}
 )  # fmt: skip
 """Cell magics whose body is Python that runs in the notebook's namespace."""
@@ -70,12 +72,10 @@ def strip_options(line: str) -> str:
 
 def expanded_names(line: str) -> list[str]:
     """Expressions that IPython evaluates in a magic's or command's line: ``{expr}`` and ``$name``."""
-    found = [name for name in _DOLLAR.findall(line)]
+    found = list(_DOLLAR.findall(line))
     if "{" in line:
-        try:
+        with contextlib.suppress(ValueError):  # an unbalanced brace: IPython leaves such a line as it is
             found += [field for _, field, _, _ in string.Formatter().parse(line) if field]
-        except ValueError:  # an unbalanced brace: IPython leaves such a line as it is
-            pass
     return found
 
 

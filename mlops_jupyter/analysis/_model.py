@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 Literal: TypeAlias = (
-    "None | bool | int | float | complex | str | bytes | list[Literal] | tuple[Literal, ...] | set[Literal] "
+    "None | bool | int | float | complex | str | bytes | list[Literal] | tuple[Literal, ...] | set[Literal] "  # noqa: RUF036
     "| dict[Literal, Literal]"
 )
 """A value that the source text alone determines."""
@@ -68,7 +68,9 @@ class CallKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """A place in the analysed text. ``line`` counts from 1, ``statement`` numbers top-level statements from 0."""
+    """A place in the analysed text. ``line`` counts from 1, ``statement`` numbers top-level statements
+    from 0.
+    """
 
     line: int
     statement: int
@@ -93,7 +95,9 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A global name is bound. ``certain``: always, once its branch (if any) is entered and the line is passed."""
+    """A global name is bound. ``certain``: always, once its branch (if any) is entered and the line is
+    passed.
+    """
 
     name: str
     at: Where
@@ -169,7 +173,9 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """``name = value`` at top level, for names alone (also ``with … as``-less annotated assignments and walrus)."""
+    """``name = value`` at top level, for names alone (also ``with … as``-less annotated assignments and
+    walrus).
+    """
 
     name: str
     kind: ValueKind
@@ -209,7 +215,9 @@ class KnownCall:
     keywords: tuple[tuple[str, str], ...]
     """Keyword arguments, as text; ``**kwargs`` has the keyword ``**``."""
     targets: tuple[str, ...]
-    """Names that the statement assigns the call's result to (empty where it is part of a larger expression)."""
+    """Names that the statement assigns the call's result to (empty where it is part of a larger
+    expression).
+    """
     line: int
     column: int
     end_line: int
@@ -296,7 +304,9 @@ class CellAnalysis:
     outputs_read: tuple[int, ...] = ()
     """``Out[n]`` with a literal n."""
     dynamic: bool = False
-    """It uses ``exec``, ``eval``, ``globals`` and the like: the text does not say which names it reads and writes."""
+    """It uses ``exec``, ``eval``, ``globals`` and the like: the text does not say which names it reads and
+    writes.
+    """
     active: bool = False
     """It does more than bind constants, names and functions: hidden state may change."""
     wrapped: bool = False

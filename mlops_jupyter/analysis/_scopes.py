@@ -75,7 +75,9 @@ def dotted(node: ast.AST) -> str:
 
 
 def root_name(node: ast.AST) -> tuple[str | None, bool]:
-    """(name at the root of an attribute/item/call chain, whether the chain goes through no call and is one step)."""
+    """(name at the root of an attribute/item/call chain, whether the chain goes through no call and is one
+    step).
+    """
     steps = 0
     through_call = False
     while True:

@@ -10,7 +10,9 @@ _WORD = (
     r"(?:pass(?:word|wd|phrase)|pwd|secret|token|api[_-]?key|apikey|access[_-]?key|private[_-]?key|secret[_-]?key"
     r"|auth[_-]?key|credentials?|client[_-]?secret|connection[_-]?string|account[_-]?key)"
 )
-_NAME = rf"(?<![A-Za-z0-9])(?:[A-Za-z0-9]{{1,30}}[_-]){{0,4}}[A-Za-z0-9]{{0,30}}?{_WORD}(?:[_-][A-Za-z0-9]{{1,30}}){{0,2}}"
+_NAME = (
+    rf"(?<![A-Za-z0-9])(?:[A-Za-z0-9]{{1,30}}[_-]){{0,4}}[A-Za-z0-9]{{0,30}}?{_WORD}(?:[_-][A-Za-z0-9]{{1,30}}){{0,2}}"
+)
 
 _QUOTED = re.compile(
     # NAME = "value", 'NAME': 'value', NAME["x"] = f"value", os.environ["API_KEY"] = "…"
@@ -24,7 +26,9 @@ _BARE = re.compile(
     r"(?:[_-][A-Za-z0-9]{1,30}){0,2}(?:=|\s{1,4}))(?P<value>[^\s\"'$;|&{}()]{3,4000})",
     re.IGNORECASE | re.MULTILINE,
 )
-_URL = re.compile(r"(?P<head>\b[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s:/@\"'{}]{0,100}:)(?P<value>[^\s/@\"'{}]{1,300})(?=@)")
+_URL = re.compile(
+    r"(?P<head>\b[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s:/@\"'{}]{0,100}:)(?P<value>[^\s/@\"'{}]{1,300})(?=@)"
+)
 _BEARER = re.compile(r"(?P<head>\b(?:Bearer|Basic|token)\s{1,4})(?P<value>[A-Za-z0-9+/=._~-]{20,4000})")
 _SHAPES = re.compile(
     r"(?<![A-Za-z0-9])(?:(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])"
@@ -38,16 +42,19 @@ _PEM = re.compile(r"(-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----)[A-Za-z0-9+/=\s\\n:
 _NOT_SECRET = re.compile(r"^(?:\s*|\*+|<[^>]*>|\.\.\.|xxx+|None|null|true|false|utf-?8)$", re.IGNORECASE)
 
 _HINTS = (
-    "pass", "pwd", "secret", "token", "key", "credential", "connection", "://", "AKIA", "ASIA", "gh", "glpat", "sk-",
-    "sk_", "rk_", "pk_", "xox", "hf_", "AIza", "ya29", "npm_", "pypi-", "dapi", "eyJ", "PRIVATE", "earer", "asic",
+    "pass", "pwd", "secret", "token", "key", "credential", "connection", "://", "AKIA", "ASIA", "gh", "glpat",
+    "sk-",
+    "sk_", "rk_", "pk_", "xox", "hf_", "AIza", "ya29", "npm_", "pypi-", "dapi", "eyJ", "PRIVATE", "earer",
+    "asic",
 )  # fmt: skip
 
 
 def redact(text: str) -> str:
     """The text with values that look like secrets replaced by ``***``; other text is returned unchanged.
 
-    It looks at names (``password = "…"``, ``{"api_key": "…"}``, ``%env TOKEN=…``), at well-known key shapes, at
-    ``user:password@`` in URLs and at bearer tokens. A secret in an unsuspicious name and shape is not seen.
+    It looks at names (``password = "…"``, ``{"api_key": "…"}``, ``%env TOKEN=…``), at well-known key
+    shapes, at ``user:password@`` in URLs and at bearer tokens. A secret in an unsuspicious name and shape is
+    not seen.
     """
     lowered = text.lower()
     if not any(hint.lower() in lowered for hint in _HINTS):

@@ -1,4 +1,6 @@
-"""Feed numpy, pandas, Arrow and torch data to a hash. Libraries are found in ``sys.modules``, never imported."""
+"""Feed numpy, pandas, Arrow and torch data to a hash. Libraries are found in ``sys.modules``, never
+imported.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ def feed_ndarray(hasher: Hasher, array: Any, depth: int) -> None:
     elif flags.f_contiguous:
         feed_bytes(hasher, array.T.reshape(-1).view("u1"))
     elif array.nbytes <= hasher.bytes_left:
-        feed_bytes(hasher, array.reshape(-1).view("u1"))
+        feed_bytes(hasher, array.copy(order="C").reshape(-1).view("u1"))
     else:
         _sample_rows(hasher, array)
 
@@ -67,7 +69,7 @@ def _sample_rows(hasher: Hasher, array: Any) -> None:
         part = array[start : start + count]
         if part.nbytes > 16 * CHUNK:  # very wide rows
             part = part[..., :: max(1, part.shape[-1] // 1_000)]
-        hasher.raw(part.reshape(-1).view("u1"))
+        hasher.raw(part.copy(order="C").reshape(-1).view("u1"))
 
 
 def _feed_objects(hasher: Hasher, array: Any, depth: int) -> None:
@@ -92,8 +94,11 @@ def feed_frame(hasher: Hasher, frame: Any, depth: int) -> None:
     columns: list[tuple[int, Any]] = []
     for block in manager.blocks:
         values = block.values
+        if len(manager.axes) == 1:  # a Series: its one block's places are its rows
+            columns.append((0, values))
+            continue
         for row, position in enumerate(block.mgr_locs.as_array.tolist()):
-            two_dimensional = getattr(values, "ndim", 1) == 2  # noqa: PLR2004
+            two_dimensional = getattr(values, "ndim", 1) == 2
             columns.append((position, values[row] if two_dimensional else values))
     columns.sort(key=lambda item: item[0])
     hasher.share(len(columns))

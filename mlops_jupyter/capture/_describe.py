@@ -31,7 +31,7 @@ def describe(value: object) -> Description:
     name = qualified_name(cls)[:_LONGEST]
     try:
         summary, shape, schema = _describe(value, cls)
-    except Exception:  # noqa: BLE001 - a value in a state that its library does not expect is told by its type
+    except Exception:  # noqa: BLE001
         summary, shape, schema = short_name(cls), None, ()
     return Description(name, summary[:_LONGEST], shape, schema)
 
@@ -105,13 +105,19 @@ def _times(shape: tuple[int, ...]) -> str:
     return " × ".join(map(str, shape)) if shape else "scalar"
 
 
-def _pandas(value: Any, cls: type, kind: str) -> tuple[str, tuple[int, ...] | None, tuple[tuple[str, str], ...]]:
+def _pandas(
+    value: Any, cls: type, kind: str
+) -> tuple[str, tuple[int, ...] | None, tuple[tuple[str, str], ...]]:
     if kind == "Index":
         data = (instance_dict(value) or {}).get("_data")
         size = len(data) if data is not None else 0
         return f"{short_name(cls)} of {size}", (size,), ()
     manager = (instance_dict(value) or {})["_mgr"]
-    shape = tuple(len(axis) for axis in reversed(manager.axes)) if kind == "DataFrame" else (len(manager.axes[0]),)
+    shape = (
+        tuple(len(axis) for axis in reversed(manager.axes))
+        if kind == "DataFrame"
+        else (len(manager.axes[0]),)
+    )
     if kind == "Series":
         return f"{short_name(cls)} of {shape[0]} {manager.blocks[0].values.dtype}", shape, ()
     shape = (len(manager.axes[1]), len(manager.axes[0]))
@@ -121,7 +127,10 @@ def _pandas(value: Any, cls: type, kind: str) -> tuple[str, tuple[int, ...] | No
             kinds[position] = str(block.values.dtype)
     names = manager.axes[0]
     schema = tuple(
-        (label if type(label) is str else str(label) if type(label) in (int, float, bool) else "?", kinds.get(i, "?"))
+        (
+            label if type(label) is str else str(label) if type(label) in (int, float, bool) else "?",
+            kinds.get(i, "?"),
+        )
         for i, label in enumerate(list(names)[:_MOST_COLUMNS])
     )
     return f"{short_name(cls)} {_times(shape)}", shape, schema

@@ -73,6 +73,7 @@ _HIDDEN_FOLDERS = frozenset(
         "site-packages",
         "dist-packages",
         "node_modules",
+        "mlruns",
         ".pytest_cache",
         ".mypy_cache",
         ".ruff_cache",
@@ -81,6 +82,13 @@ _HIDDEN_FOLDERS = frozenset(
         ".tox",
     ]
 )
+_FOLDER_VARIABLES = (
+    "MLOPS_HOME", "IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR",
+    "MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME",
+)  # fmt: skip
+_SETTINGS = frozenset({"mlops.toml", "pyproject.toml"})
+"""Files in the root that this package reads itself, also while a cell runs."""
+
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 # Patterns are text, compiled where they are first used: a kernel that loads the extension waits for each.
@@ -112,11 +120,14 @@ class PathRules:
             *_SYSTEM,
             *(f"{home}/{folder}" for folder in _HOME_FOLDERS),
             str(Path(__file__).parents[1]),
+            *(_plain(os.environ[name]) for name in _FOLDER_VARIABLES if os.environ.get(name)),
             *(str(path.absolute()) for path in exclude),
         }
         self._excluded = tuple(_with_slash(place) for place in places)
         # Within the workspace only what lies deeper: it may itself be in ``/usr`` or a conda folder.
-        self._excluded_inside = tuple(place for place in self._excluded if place.startswith(self.roots))
+        self._excluded_inside = tuple(
+            place for place in self._excluded if place.startswith(self.roots) and place not in self.roots
+        )
         self._keys: dict[str, str | None] = {}
 
     def key(self, path: str) -> str | None:
@@ -135,6 +146,8 @@ class PathRules:
         root = next((root for root in self.roots if path.startswith(root)), "")
         excluded = self._excluded_inside if root else self._excluded
         inner = path[len(root) :]
+        if root and inner in _SETTINGS:
+            return None
         if path.startswith(excluded) or not _HIDDEN_FOLDERS.isdisjoint(inner.split(os.sep)):
             return _package_key(path)
         return printable(inner.replace(os.sep, "/"))
@@ -206,6 +219,10 @@ def uri_key(uri: str) -> str | None:
 def printable(text: str) -> str:
     """File names may hold bytes that are no text; the store keeps text."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _plain(folder: str) -> str:
+    return str(Path(folder).expanduser().absolute())
 
 
 def _with_slash(path: str) -> str:

@@ -222,12 +222,14 @@ class Touches:
 
     def _read(self, name: str, reason: str) -> None:
         touch = self._touch(name)
-        if touch is not None and touch.first is not None and not touch.read and not touch.wrote:
+        if touch is not None and touch.first is not None and not (touch.read or touch.wrote or touch.deleted):
             touch.read = True
             touch.reason = touch.reason or reason
 
     def _write(self, touch: Touch, *, truncates: bool, reads: bool, reason: str) -> None:
-        if touch.first is not None and touch.before is None and not touch.wrote:
+        if touch.deleted and _stat(touch.path) is None:
+            touch.replaced = True
+        elif touch.first is not None and touch.before is None and not touch.wrote:
             # The last moment at which the old content is there; what nobody read is of no use.
             if touch.read or not truncates:
                 touch.before = self._measure(touch.path)

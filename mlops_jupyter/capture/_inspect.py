@@ -1,7 +1,8 @@
 """Look at objects without running a line of their code.
 
-No attribute of an unknown object is ever got the ordinary way: types come from ``type()``, attributes from the type's
-own C-level slots, instance dictionaries through the getset descriptors that Python itself put there.
+No attribute of an unknown object is ever got the ordinary way: types come from ``type()``, attributes from
+the type's own C-level slots, instance dictionaries through the getset descriptors that Python itself put
+there.
 """
 
 from __future__ import annotations
@@ -103,7 +104,9 @@ def has_hidden_state(cls: type) -> bool:
 
 
 def loaded(module: str) -> Mapping[str, Any]:
-    """The namespace of a module that is imported already, else an empty one. Runs no ``__getattr__`` of it."""
+    """The namespace of a module that is imported already, else an empty one. Runs no ``__getattr__`` of
+    it.
+    """
     found = sys.modules.get(module)
     return found.__dict__ if type(found) is ModuleType else {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -58,14 +59,19 @@ class Reached:
 
 def reached(
     analysis: CellAnalysis,
-    error: BaseException | None,
+    error: BaseException | bool | None,
     namespace: Mapping[str, Any],
     taken: Callable[[int], bool | None],
 ) -> Reached:
-    """How far the cell came. An error that no frame of the cell saw (a syntax error) means that nothing ran."""
-    if error is None:
+    """How far the cell came. An error that no frame of the cell saw (a syntax error) means that nothing
+    ran.
+    """
+    if error is None or error is False:
         return Reached(analysis, taken)
-    line = _raising_line(error.__traceback__, namespace, inner=analysis.wrapped)
+    if error is True:  # the caller knows that it failed but not how: what the shell showed last
+        error = getattr(sys, "last_value", None)
+    trace = error.__traceback__ if isinstance(error, BaseException) else None
+    line = _raising_line(trace, namespace, inner=analysis.wrapped)
     if line is None:
         return Reached(analysis, taken, first=-1, last=-1, line=-1)
     hits = [i for i, s in enumerate(analysis.statements) if s.line <= line <= s.end_line]

@@ -1,4 +1,6 @@
-"""Versions of hidden state: who seeded, who drew, who changed the working directory, the environment, a library."""
+"""Versions of hidden state: who seeded, who drew, who changed the working directory, the environment, a
+library.
+"""
 
 from __future__ import annotations
 
@@ -44,6 +46,7 @@ class StateTracker:
         ran: Mapping[Function, Grade],
         namespace: Mapping[str, Any],
         before: Mapping[str, int],
+        environment: Mapping[Any, int],
     ) -> list[StateChange]:
         """Compare hidden state with what it was before the cell."""
         after = hidden_state.measure()
@@ -64,7 +67,7 @@ class StateTracker:
         attributes = analysis.attributes | {a for f in ran for a in f.attributes}
         names = {x.name for x in analysis.loads} | {n for f in ran for n in f.reads}
         changes += self._directory(analysis, before, after, attributes | names)
-        changes += self._environ(analysis, before, after, attributes | names)
+        changes += self._environ(analysis, environment, attributes | names)
         changes += self._libraries(analysis, far, ran, namespace, names)
         return changes
 
@@ -91,7 +94,11 @@ class StateTracker:
         fresh = key not in self._external
         version = self._external.setdefault(key, _new())
         return StateChange(
-            key, Grade.EXACT, "random numbers drawn without a seed", used=version, external=version if fresh else None
+            key,
+            Grade.EXACT,
+            "random numbers drawn without a seed",
+            used=version,
+            external=version if fresh else None,
         )
 
     def _write(
@@ -109,12 +116,16 @@ class StateTracker:
         return StateChange(key, grade, reason, used=used, written=version, strong=strong, previous=previous)
 
     def _directory(
-        self, analysis: CellAnalysis, before: Mapping[str, int], after: Mapping[str, int], words: Iterable[str]
+        self,
+        analysis: CellAnalysis,
+        before: Mapping[str, int],
+        after: Mapping[str, int],
+        words: Iterable[str],
     ) -> list[StateChange]:
         latest = self._latest.get("cwd")
         if after["cwd"] != before.get("cwd"):
             return [self._write("cwd", "working directory changed", strong=True, used=latest)]
-        relative = any(not os.path.isabs(p.text) and "://" not in p.text for p in analysis.path_literals)
+        relative = any(not os.path.isabs(p.text) and "://" not in p.text for p in analysis.path_literals)  # noqa: PTH117
         if latest is not None and (
             relative or analysis.magics or not hidden_state.CWD_READERS.isdisjoint(words)
         ):
@@ -122,10 +133,10 @@ class StateTracker:
         return []
 
     def _environ(
-        self, analysis: CellAnalysis, before: Mapping[str, int], after: Mapping[str, int], words: Iterable[str]
+        self, analysis: CellAnalysis, before: Mapping[Any, int], words: Iterable[str]
     ) -> list[StateChange]:
         latest = self._latest.get("environ")
-        if after["environ"] != before.get("environ"):
+        if hidden_state.environment_changed(before):
             return [self._write("environ", "environment changed", strong=latest is None, previous=latest)]
         shell = any(m.name in ("system", "getoutput", "env", "bash", "sh", "sx") for m in analysis.magics)
         if latest is not None and (shell or not hidden_state.ENVIRON_READERS.isdisjoint(words)):
@@ -146,7 +157,11 @@ class StateTracker:
             root = namespace.get(touch.name)
             if type(root) is not ModuleType:
                 continue
-            changer = touch.kind is TouchKind.RECEIVER and touch.detail in hidden_state.CHANGERS and not touch.direct
+            changer = (
+                touch.kind is TouchKind.RECEIVER
+                and touch.detail in hidden_state.CHANGERS
+                and not touch.direct
+            )
             package = hidden_state.package_of(root)
             if package is not None and (touch.kind.explicit or changer) and package != "os":
                 written[package] = "a module's attribute was set"
@@ -161,13 +176,10 @@ class StateTracker:
         if known:
             used = {hidden_state.package_of(namespace.get(name)) for name in names if name in namespace}
             used |= {"sys"} if analysis.imports else set()
-            for package in sorted(known & used - set(written) - {None}):  # type: ignore[type-var]
-                changes.append(
-                    StateChange(
-                        f"module:{package}", Grade.ASSUMED, "its settings may matter",
-                        used=self._latest[f"module:{package}"],
-                    )  # fmt: skip
-                )
+            for package in sorted(known & used - set(written) - {None}):
+                key = f"module:{package}"
+                found = self._latest[key]
+                changes += [StateChange(key, Grade.ASSUMED, "its settings may matter", used=found)]
         for package, reason in written.items():
             key = f"module:{package}"
             previous = self._latest.get(key)

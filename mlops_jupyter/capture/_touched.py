@@ -21,15 +21,19 @@ _MOST = 400
 _IMMUTABLE = frozenset(map(identity, (type(None), bool, int, float, complex, str, bytes, type(...), range)))
 
 PURE_METHODS = frozenset(
-    {"predict", "predict_proba", "predict_log_proba", "decision_function", "score", "score_samples", "transform",
+    {"predict", "predict_proba", "predict_log_proba", "decision_function", "score", "score_samples",
+    "transform",
      "inverse_transform", "get_params", "head", "tail", "describe", "info", "copy", "to_csv", "to_parquet",
-     "to_dict", "to_json", "to_numpy", "tolist", "mean", "sum", "std", "min", "max", "count", "groupby", "get_feature_names_out",
-     "staged_predict", "kneighbors", "apply", "decision_path", "evaluate_model", "summary", "state_dict", "parameters"}
+     "to_dict", "to_json", "to_numpy", "tolist", "mean", "sum", "std", "min", "max", "count", "groupby",
+     "get_feature_names_out",
+     "staged_predict", "kneighbors", "apply", "decision_path", "evaluate_model", "summary", "state_dict",
+     "parameters"}
 )  # fmt: skip
 """Methods of library objects that leave them as they were, where the objects cannot be looked into."""
 
 PURE_FUNCTIONS = frozenset(
-    {"print", "len", "type", "isinstance", "issubclass", "id", "hash", "repr", "str", "format", "callable", "hasattr",
+    {"print", "len", "type", "isinstance", "issubclass", "id", "hash", "repr", "str", "format", "callable",
+    "hasattr",
      "bool", "dir", "display", "help"}
 )  # fmt: skip
 
@@ -63,6 +67,8 @@ class Mutation:
     name: str
     grade: Grade
     reason: str
+    rebound: bool = False
+    """The name was bound anew after all, to another object at the same address."""
 
 
 def find_touched(
@@ -197,7 +203,13 @@ def _judge(
     explicit = [t for t, f in touched if t.kind.explicit and t.direct and (f or certainly(t.at))]
     if before is not None and after is not None:
         if before.digest != after.digest:
-            return Mutation(name, Grade.SAMPLED if before.grade is Grade.SAMPLED else Grade.EXACT, reason)
+            grade = Grade.SAMPLED if before.grade is Grade.SAMPLED else Grade.EXACT
+            rebound = own and all(
+                t.kind is TouchKind.CONDITIONAL_STORE
+                or (candidate.immutable and t.kind is TouchKind.AUGMENTED)
+                for t, _ in touched
+            )
+            return Mutation(name, grade, reason, rebound=rebound)
         if own and explicit and not candidate.immutable:
             return Mutation(name, Grade.EXACT, reason)
         if before.grade is Grade.EXACT:

@@ -47,13 +47,6 @@ def is_data(value: Any) -> bool:
     return module.startswith(("scipy.sparse", "polars.", "pyarrow.")) and hasattr(value, "shape")
 
 
-def contiguous(value: Any, limit: int) -> Any:
-    """A copy of an array that is a view with gaps, where it has at most ``limit`` bytes; else the value itself."""
-    if is_array(value) and not value.flags.forc and not value.dtype.hasobject and value.nbytes <= limit:
-        return value.copy()
-    return value
-
-
 def shape_of(value: Any) -> tuple[int, ...]:
     """Rows and columns; one number for one dimension."""
     if type(value) in (list, tuple):

@@ -135,9 +135,7 @@ class Watcher:
         )
         if features is not UNSEEN and datasets.is_data(features):
             predicts = _has(type(estimator), "predict")
-            fitted.signature = datasets.signature(
-                features, target if predicts and target is not UNSEEN else None
-            )
+            fitted.signature = datasets.signature(features, target if predicts and target is not UNSEEN else None)
             fitted.example = datasets.input_example(features)
         sightings.fitted.pop(id(estimator), None)
         sightings.fitted[id(estimator)] = fitted
@@ -168,7 +166,7 @@ class Watcher:
         if known is not None and sightings.fingerprint_seconds > _FINGERPRINT_TOTAL:
             return known
         began = time.perf_counter()
-        found = fingerprint(datasets.contiguous(value, _FINGERPRINT_BYTES), budget_bytes=_FINGERPRINT_BYTES)
+        found = fingerprint(value, budget_bytes=_FINGERPRINT_BYTES)
         sightings.fingerprint_seconds += time.perf_counter() - began
         if found is None:
             return None
@@ -202,9 +200,7 @@ class Watcher:
         step = sightings.steps.get(key, -1) + 1
         sightings.steps[key] = step
         if step < _STEPS_LIMIT:
-            sightings.metrics.append(
-                Metric(key=key, value=value, step=step, timestamp=int(time.time() * 1000))
-            )
+            sightings.metrics.append(Metric(key=key, value=value, step=step, timestamp=int(time.time() * 1000)))
             sightings.scored.append(seen.result)
 
 
@@ -265,9 +261,7 @@ def _search_results(sightings: Sightings, estimator: Any) -> list[Found]:
     state = attributes(estimator)
     best, score = state.get("best_params_"), scalar(state.get("best_score_"))
     if score is not None:
-        sightings.metrics.append(
-            Metric(key="best_cv_score", value=score, step=0, timestamp=int(time.time() * 1000))
-        )
+        sightings.metrics.append(Metric(key="best_cv_score", value=score, step=0, timestamp=int(time.time() * 1000)))
     if not isinstance(best, dict):
         return []
     return [

@@ -57,9 +57,7 @@ class Faults:
         time."""
         if self._rows:
             rows = list(self._rows)
-            store.executemany(
-                "INSERT INTO faults (at, session_id, place, message, detail) VALUES (?,?,?,?,?)", rows
-            )
+            store.executemany("INSERT INTO faults (at, session_id, place, message, detail) VALUES (?,?,?,?,?)", rows)
             del self._rows[: len(rows)]
 
 

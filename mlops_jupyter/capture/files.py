@@ -202,9 +202,11 @@ class FileTracker:
         if touch.watched and not touch.wrote:
             if not changed:
                 return None
-        elif not touch.wrote or not (changed or (touch.replaced and os.access(touch.path, os.W_OK))):
-            return None
+        elif not touch.wrote or (not changed and touch.replaced and not os.access(touch.path, os.W_OK)):
+            return None  # the latter: it could not be opened
         found = self._measure(touch.path, deadline)
+        if not changed and not touch.replaced and touch.before == found:
+            return None  # opened, and left as it was; the clock of ``stat`` alone is too coarse to tell
         grade = found.grade if found is not None and found.digest is not None else Grade.ASSUMED
         if touch.watched and not touch.wrote:
             grade = Grade.ASSUMED

@@ -105,37 +105,40 @@ class Found:
     """Callee, class or variable that the key belongs to; put before it where the key alone is taken."""
 
 
-def literal_params(steps: Sequence[tuple[CellAnalysis, frozenset[str] | None]]) -> list[Found]:
+def literal_params(steps: Sequence[tuple[CellAnalysis, frozenset[str] | None, bool]]) -> list[Found]:
     """Literals of the slice: top-level names first, then keyword and dict literals of calls.
 
-    ``steps``: the executions of the backward slice, nearest first, with the names that the slice needs of
-    each; None for the tracked cell itself, of which all names count.
+    ``steps``: the executions of the backward slice, nearest first, each with the names that the slice needs of it
+    (None for the tracked cell itself, of which all count) and whether a headless run injected the cell.
     """
     found: list[Found] = []
-    for analysis, names in steps:
+    for analysis, names, injected in steps:
+        source = ParamSource.INJECTED if injected else ParamSource.LITERAL
         changed = {touch.name for touch in analysis.touches if touch.kind is TouchKind.AUGMENTED}
+        # What the same cell goes on to use is needed through what it makes of it.
+        wanted = None if names is None else names | {load.name for load in analysis.loads}
         for name, value in analysis.literals.items():
-            if name.startswith("_") or name in changed or (names is not None and name not in names):
+            if name.startswith("_") or name in changed or (wanted is not None and name not in wanted):
                 continue
             if value is None or name in analysis.loop_targets:
                 continue
-            found += _of_literal(name, value)
-    for analysis, _ in steps:
+            found += _of_literal(name, value, source)
+    for analysis, _, injected in steps:
         for literal in analysis.keyword_literals:
-            if not _shows(literal.callee):
+            if not injected and not _shows(literal.callee):
                 callee = literal.callee.rpartition(".")[2]
-                found += _of_literal(literal.keyword, literal.value, prefix=callee)
+                found += _of_literal(literal.keyword, literal.value, ParamSource.LITERAL, prefix=callee)
     return found
 
 
-def _of_literal(key: str, value: Any, *, prefix: str = "") -> list[Found]:
+def _of_literal(key: str, value: Any, source: ParamSource, *, prefix: str = "") -> list[Found]:
     if isinstance(value, dict):
         if value and all(isinstance(k, str) and _is_plain(v) for k, v in value.items()):
-            return [Found(k, v, ParamSource.LITERAL, prefix or key) for k, v in value.items()]
+            return [Found(k, v, source, prefix or key) for k, v in value.items()]
         return []
     if isinstance(value, list | tuple | set) and not value:
         return []  # an accumulator
-    return [Found(key, value, ParamSource.LITERAL, prefix)]
+    return [Found(key, value, source, prefix)]
 
 
 def _shows(callee: str) -> bool:
@@ -247,7 +250,7 @@ def _add(metrics: dict[str, float], name: str, value: Any) -> None:
         numbers = {key: scalar(item) for key, item in value.items()}
         if all(item is not None for item in numbers.values()):
             for key, item in numbers.items():
-                assert item is not None  # noqa: S101 - checked above, for the type checker
+                assert item is not None
                 taken = metrics.get(key)
                 plain = taken is None or taken == item
                 metrics.setdefault(key if plain else f"{name}_{key}", item)

@@ -1,7 +1,9 @@
 """Fingerprints of values, to see whether a cell changed them, and short descriptions. Neither runs user code.
 
-A fingerprint is xxh3 over the bytes of buffers and over the structure of containers and instances. It is *exact* when
-all was seen, *sampled* when large buffers were sampled, *assumed* when parts could not be looked into; None when
+A fingerprint is xxh3 over the bytes of buffers and over the structure of containers and instances. It is
+*exact* when
+all was seen, *sampled* when large buffers were sampled, *assumed* when parts could not be looked into; None
+when
 nothing could (generators, handles, modules …).
 """
 
@@ -22,7 +24,6 @@ import uuid
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 import xxhash
@@ -56,14 +57,17 @@ _DEPTH = 10
 _MOST_ATOMS = 65_536
 _SAMPLE = 2_048
 
-_ATOMS: frozenset[int] = frozenset(map(identity, (type(None), bool, int, float, complex, str, bytes, type(...))))
+_ATOMS: frozenset[int] = frozenset(
+    map(identity, (type(None), bool, int, float, complex, str, bytes, type(...)))
+)
 _MARSHAL = 2  # without references: later versions write what depends on reference counts
 
 _CONSTANT_TYPES: tuple[type, ...] = (
     datetime.datetime, datetime.date, datetime.time, datetime.timedelta, datetime.timezone, decimal.Decimal,
     fractions.Fraction, uuid.UUID, range, slice, re.Pattern, pathlib.PosixPath, pathlib.PurePosixPath,
     pathlib.WindowsPath, pathlib.PureWindowsPath, type(NotImplemented), types.BuiltinFunctionType,
-    types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType, types.ClassMethodDescriptorType,
+    types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType,
+    types.ClassMethodDescriptorType,
     functools._lru_cache_wrapper, logging.Logger, logging.RootLogger, property, staticmethod, classmethod,
     type(threading.Lock()), type(threading.RLock()), types.ModuleType, types.CodeType, types.MappingProxyType,
 )  # fmt: skip
@@ -165,7 +169,7 @@ class Hasher:
         self.text(f"{tag}{size}")
         if size > _MOST_ATOMS:
             self.sampled = True
-            items = items[:: size // _SAMPLE] + items[-64:]
+            items = [*items[:: size // _SAMPLE], *items[-64:]]
         if _ATOMS.issuperset(map(identity, map(type, items))):
             self._hash.update(marshal.dumps(items, _MARSHAL))
             self._nodes -= len(items) // 64
@@ -268,8 +272,9 @@ def fingerprint(
 ) -> Fingerprint | None:
     """The fingerprint of a value, or None where it cannot be looked into.
 
-    ``budget_bytes``: buffers beyond it are sampled (64 × 64 KiB). ``budget_nodes``: objects looked at. Two calls with
-    the same budgets on an unchanged value give the same digest. Runs no user code and raises nothing.
+    ``budget_bytes``: buffers beyond it are sampled (64 samples of 64 KiB). ``budget_nodes``: objects
+    looked at. Two calls with the same budgets on an unchanged value give the same digest. Runs no user code
+    and raises nothing.
     """
     return measure(value, budget_bytes=budget_bytes, budget_nodes=budget_nodes)[0]
 
@@ -281,7 +286,7 @@ def measure(
     hasher = Hasher(budget_bytes, budget_nodes)
     try:
         hasher.feed(value)
-    except Exception:  # noqa: BLE001 - a value in a state that its library does not expect is opaque
+    except Exception:  # noqa: BLE001
         return None, 0, 1
     used = max(0, budget_bytes - hasher.bytes_left), hasher.nodes_used(budget_nodes)
     if hasher.unknown:
@@ -357,7 +362,7 @@ def _set(hasher: Hasher, value: set[Any] | frozenset[Any], depth: int) -> None:
         hasher.sequence("set", items, depth)
 
 
-def _constant(hasher: Hasher, value: object, depth: int) -> None:  # noqa: ARG001
+def _constant(hasher: Hasher, value: object, depth: int) -> None:
     cls = type(value)
     hasher.text(qualified_name(cls))
     if cls is types.ModuleType:
@@ -412,7 +417,8 @@ def _table() -> dict[int, Handler]:
     for name in ("DataFrame", "Series"):
         table[pandas.get(name)] = _buffers.feed_frame
     for name in (
-        "Index", "RangeIndex", "MultiIndex", "DatetimeIndex", "TimedeltaIndex", "PeriodIndex", "CategoricalIndex",
+        "Index", "RangeIndex", "MultiIndex", "DatetimeIndex", "TimedeltaIndex", "PeriodIndex",
+        "CategoricalIndex",
         "IntervalIndex",
     ):  # fmt: skip
         table[pandas.get(name)] = _buffers.feed_index
@@ -420,7 +426,7 @@ def _table() -> dict[int, Handler]:
         table[pandas.get(name)] = _constant
     arrays = loaded("pandas.core.arrays")
     for array in list(arrays.values()):
-        if isinstance(array, type) and array.__module__.startswith("pandas."):
+        if isinstance(array, type) and array.__module__.partition(".")[0] == "pandas":
             table[array] = _buffers.feed_extension_array
     for name in ("Table", "RecordBatch", "ChunkedArray"):
         table[loaded_type("pyarrow.lib", name)] = _buffers.feed_arrow
@@ -431,7 +437,15 @@ def _table() -> dict[int, Handler]:
     return {identity(kind): handler for kind, handler in table.items() if isinstance(kind, type)}
 
 
-_MODULES = ("numpy.random", "pandas", "pyarrow.lib", "polars", "torch.nn.parameter")
+_MODULES = (
+    "numpy",
+    "numpy.random",
+    "numpy.random.mtrand",
+    "pandas",
+    "pyarrow.lib",
+    "polars",
+    "torch.nn.parameter",
+)
 _state: tuple[tuple[bool, ...], dict[int, Handler]] = ((), {})
 
 
@@ -440,9 +454,7 @@ def _handlers() -> dict[int, Handler]:
     import sys
 
     global _state
-    present = tuple(
-        [name in sys.modules and not _initializing(sys.modules[name]) for name in _MODULES]
-    )
+    present = tuple([name in sys.modules and not _initializing(sys.modules[name]) for name in _MODULES])
     if present != _state[0]:
         _state = (present, _table())
     return _state[1]
@@ -460,11 +472,10 @@ def _library_state(hasher: Hasher, value: object, cls: type, depth: int) -> bool
         return False
     if instance_dict(value) is not None or not has_method(cls, "__getstate__"):
         return instance_dict(value) is None and not has_method(cls, "__dict__")
-    getstate = next((class_dict(b)["__getstate__"] for b in mro_of(cls) if "__getstate__" in class_dict(b)), None)
-    if getstate is None or getstate is object.__getstate__:  # type: ignore[attr-defined]
+    getstate = next(
+        (class_dict(b)["__getstate__"] for b in mro_of(cls) if "__getstate__" in class_dict(b)), None
+    )
+    if getstate is None or getstate is object.__getstate__:
         return True  # a compiled loss or criterion without state
     hasher.feed(getstate(value), depth + 1)
     return True
-
-
-_ = Enum

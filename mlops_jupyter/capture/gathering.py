@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mlops_jupyter.analysis.secrets import redact
@@ -83,14 +84,20 @@ def _params(session: CaptureSession, run: OpenRun, finished: Finished, sightings
         if name in namespace:
             declared.append(Found(name, namespace[name], ParamSource.DECLARED))
         else:
-            session.faults.warn(
-                f"%%track -p {name}: there is no variable of that name at the end of the cell."
-            )
+            session.faults.warn(f"%%track -p {name}: there is no variable of that name at the end of the cell.")
     if run.options.seed is not None:
         declared.append(Found("seed", run.options.seed, ParamSource.DECLARED))
     literals = literal_params(session.tracker.history.slice_of(finished.execution.execution_id))
-    fitted = [found for item in sightings.fitted.values() for found in item.params]
+    fitted = [found for item in _told(sightings) for found in item.params]
     return settle_params([*declared, *literals, *fitted, *sightings.extra_params])
+
+
+def _told(sightings: Sightings) -> list[Fitted]:
+    """The fitted estimators whose parameters count: of those of one class that a loop made, the ones still there."""
+    alive = [item for item in sightings.fitted.values() if item.reference() is not None]
+    classes = {item.qualified_name for item in alive}
+    gone = {item.qualified_name: item for item in sightings.fitted.values() if item.qualified_name not in classes}
+    return [*alive, *gone.values()]
 
 
 def _metrics(session: CaptureSession, run: OpenRun, finished: Finished, sightings: Sightings) -> list[Metric]:
@@ -119,15 +126,12 @@ def _metrics(session: CaptureSession, run: OpenRun, finished: Finished, sighting
 
 
 def _datasets(session: CaptureSession, finished: Finished, sightings: Sightings) -> list[DatasetVersion]:
-    source = session.tracker.history.origin_file(finished.execution.execution_id)
-    if source is None:
-        return list(sightings.datasets.values())
-    return [
-        DatasetVersion(
-            name=d.name, digest=d.digest, source=source, context=d.context, shape=d.shape, schema=d.schema
-        )
-        for d in sightings.datasets.values()
-    ]
+    history, execution_id = session.tracker.history, finished.execution.execution_id
+    found = []
+    for dataset in sightings.datasets.values():
+        source = history.origin_file(execution_id, dataset.name)
+        found.append(dataset if source is None else replace(dataset, source=source))
+    return found
 
 
 def _unseen_fits(sightings: Sightings, finished: Finished, namespace: dict[str, Any]) -> None:
@@ -189,15 +193,11 @@ def _artifacts(session: CaptureSession, finished: Finished, images: list[bytes])
 
 def _figures(session: CaptureSession, finished: Finished, images: list[bytes]) -> list[Artifact]:
     position = finished.execution.position
-    return [
-        _put(session, f"figures/cell-{position}-{index}.png", image) for index, image in enumerate(images, 1)
-    ]
+    return [_put(session, f"figures/cell-{position}-{index}.png", image) for index, image in enumerate(images, 1)]
 
 
 def _put(session: CaptureSession, path: str, content: bytes) -> Artifact:
-    return Artifact(
-        path=path, digest=session.tracker.exchange.put_bytes(content, durable=False), size=len(content)
-    )
+    return Artifact(path=path, digest=session.tracker.exchange.put_bytes(content, durable=False), size=len(content))
 
 
 def _git(session: CaptureSession, run: OpenRun, record: RunRecord) -> None:

@@ -81,8 +81,8 @@ def read_git(root: Path) -> GitState:
 def _git(root: Path, *arguments: str) -> str:
     """Output of a git command that takes no lock and runs no hook, pager or prompt."""
     environ = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
-    done = subprocess.run(  # noqa: S603 - fixed arguments
-        ["git", "-c", "core.fsmonitor=false", *arguments],  # noqa: S607 - the user's own git
+    done = subprocess.run(
+        ["git", "-c", "core.fsmonitor=false", *arguments],
         cwd=root,
         env=environ,
         stdin=subprocess.DEVNULL,

@@ -1,13 +1,16 @@
-"""State that cells share without a name: random generators, working directory, environment, module settings."""
+"""State that cells share without a name: random generators, working directory, environment, module
+settings.
+"""
 
 from __future__ import annotations
 
 import os
 import random
+from collections.abc import Mapping
 from types import BuiltinFunctionType, MethodType, ModuleType
 from typing import Any
 
-from ._inspect import identity, loaded
+from ._inspect import loaded
 
 RANDOM = ("random", "numpy.random", "torch.random")
 
@@ -19,10 +22,20 @@ CWD_READERS = frozenset(
      "is_file", "is_dir", "open", "isfile", "isdir", "mkdir", "makedirs"}
 )  # fmt: skip
 ENVIRON_READERS = frozenset({"environ", "getenv", "environb", "expandvars"})
-_SETTERS = ("set_", "use", "enable", "disable", "register", "basicConfig", "filterwarnings", "simplefilter", "set")
+_SETTERS = (
+    "set_",
+    "use",
+    "enable",
+    "disable",
+    "register",
+    "basicConfig",
+    "filterwarnings",
+    "simplefilter",
+    "set",
+)
 CHANGERS = frozenset({"append", "insert", "extend", "update", "remove", "clear", "pop", "setdefault"})
 
-_python_state = random._inst.getstate  # type: ignore[attr-defined]
+_python_state = random._inst.getstate
 """Taken at import, so that a user who replaces ``random.getstate`` is not called."""
 
 
@@ -37,11 +50,32 @@ def measure() -> dict[str, int]:
     if torch_random.get("get_rng_state") is not None:
         found["torch.random"] = hash(torch_random["get_rng_state"]().numpy().tobytes())
     try:
-        found["cwd"] = hash(os.getcwd())  # noqa: PTH109 - half the time of Path.cwd, twice a cell
+        found["cwd"] = hash(os.getcwd())  # noqa: PTH109
     except OSError:
         found["cwd"] = 0
-    found["environ"] = hash(frozenset(os.environ._data.items()))  # type: ignore[attr-defined]
     return found
+
+
+def environment() -> dict[Any, int]:
+    """A number for the value of each environment variable."""
+    return {key: hash(value) for key, value in os.environ._data.items()}  # type: ignore[attr-defined]
+
+
+def environment_changed(before: Mapping[Any, int]) -> bool:
+    """Whether a variable changed that libraries do not set for themselves when they are imported."""
+    after = environment()
+    if after == before:
+        return False
+    changed = {key for key, _ in before.items() ^ after.items()}
+    names = [key.decode("utf-8", "replace") if type(key) is bytes else str(key) for key in changed]
+    return any(not name.startswith(_LIBRARIES_OWN) for name in names)
+
+
+_LIBRARIES_OWN = (
+    "KMP_", "OMP_", "MKL_", "OPENBLAS_", "LOKY_", "JOBLIB_", "TF_", "TF2_", "PYGAME_", "QT_", "MPL",
+    "COLUMNS", "LINES",
+    "PYDEVD_", "PYTEST_", "NUMEXPR_", "VECLIB_", "TOKENIZERS_", "XLA_", "GRPC_",
+)  # fmt: skip
 
 
 def seeded_keys(callee: str, root: object) -> tuple[str, ...]:
@@ -62,7 +96,7 @@ def seeded_keys(callee: str, root: object) -> tuple[str, ...]:
         return ()
     if type(root) in (BuiltinFunctionType, MethodType):
         owner = root.__self__  # type: ignore[attr-defined]
-        if owner is random._inst:  # type: ignore[attr-defined]
+        if owner is random._inst:
             return ("random",)
         if owner is loaded("numpy.random.mtrand").get("_rand"):
             return ("numpy.random",)
@@ -75,7 +109,7 @@ def package_of(value: Any) -> str | None:
     if type(value) is ModuleType:
         name = value.__dict__.get("__name__")
     elif isinstance_of_type(value):
-        name = type.__dict__["__module__"].__get__(value)  # type: ignore[attr-defined]
+        name = type.__dict__["__module__"].__get__(value)
     elif type(value).__name__ in ("function", "builtin_function_or_method"):
         name = value.__module__
     if type(name) is not str or name == "__main__":
@@ -85,13 +119,10 @@ def package_of(value: Any) -> str | None:
 
 def isinstance_of_type(value: object) -> bool:
     """``isinstance(value, type)`` past ``__class__``."""
-    return any(base is type for base in type.__dict__["__mro__"].__get__(type(value)))  # type: ignore[attr-defined]
+    return any(base is type for base in type.__dict__["__mro__"].__get__(type(value)))
 
 
 def configures(callee: str) -> bool:
     """Whether a call whose result is thrown away looks like a library's setting."""
     last = callee.rpartition(".")[2]
     return "." in callee and last.startswith(_SETTERS) and last not in SEEDS and last not in GENERAL_SEEDS
-
-
-_ = identity

@@ -11,9 +11,9 @@ from mlops_jupyter.entities import EntityKind, EntityVersion, ExecutionId, Used,
 if TYPE_CHECKING:
     from mlops_jupyter.analysis import CellAnalysis
 
-Step = tuple["CellAnalysis", frozenset[str] | None]
-"""One execution in a slice, with the names that the slice needs of it; None: all, it is the tracked cell
-itself."""
+Step = tuple["CellAnalysis", frozenset[str] | None, bool]
+"""One execution in a slice, the names that the slice needs of it (None: all, it is the tracked cell itself), and
+whether a headless run injected it."""
 
 _STEPS_LIMIT = 200
 """Executions that a slice for parameters goes back over."""
@@ -23,6 +23,7 @@ _STEPS_LIMIT = 200
 class _Execution:
     analysis: CellAnalysis
     used: tuple[VersionId, ...]
+    injected: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class _Version:
     name: str
     previous: VersionId | None
     strong: bool
+    is_module: bool
 
 
 class History:
@@ -47,12 +49,19 @@ class History:
         analysis: CellAnalysis,
         versions: Sequence[EntityVersion],
         uses: Sequence[Used],
+        *,
+        injected: bool = False,
     ) -> None:
-        """Remember one execution."""
-        self._executions[execution_id] = _Execution(analysis, tuple(use.version_id for use in uses))
+        """Remember one execution; ``injected``: its literals were given to a headless run."""
+        self._executions[execution_id] = _Execution(analysis, tuple(use.version_id for use in uses), injected)
         for version in versions:
             self._versions[version.version_id] = _Version(
-                version.execution_id, version.kind, version.name, version.previous, version.strong
+                version.execution_id,
+                version.kind,
+                version.name,
+                version.previous,
+                version.strong,
+                version.type_name == "module",
             )
 
     def slice_of(self, execution_id: ExecutionId) -> list[Step]:
@@ -81,25 +90,43 @@ class History:
                 queue.extend(self._executions[maker].used)
             if version.kind is EntityKind.VARIABLE:
                 needed[maker].add(version.name)
-        steps: list[Step] = [(self._executions[m].analysis, frozenset(names)) for m, names in needed.items()]
-        return [(own.analysis, None), *steps]
+        steps: list[Step] = [(own.analysis, None, own.injected)]
+        for maker, names in needed.items():
+            made = self._executions[maker]
+            steps.append((made.analysis, frozenset(names), made.injected))
+        return steps
 
-    def origin_file(self, execution_id: ExecutionId) -> str | None:
-        """The one file that the execution and its slice read, or None where there is none or several."""
-        files: set[str] = set()
-        queue = [execution_id]
-        seen: set[ExecutionId] = set()
+    def origin_file(self, execution_id: ExecutionId, name: str) -> str | None:
+        """The file that the variable ``name``, as the execution used it, was read from.
+
+        The nearest execution that read files decides; None where it read several, or none did.
+        """
+        own = self._executions.get(execution_id)
+        if own is None:
+            return None
+        queue = [v for v in own.used if v in self._versions and self._versions[v].name == name]
+        if not queue:  # made in this execution
+            files = self._files_of(own)
+            if files:
+                return files.pop() if len(files) == 1 else None
+            queue = list(own.used)
+        seen: set[ExecutionId] = {execution_id}
         while queue and len(seen) < _STEPS_LIMIT:
-            current = queue.pop()
-            if current in seen or current not in self._executions:
+            version = self._versions.get(queue.pop(0))
+            if version is None or version.is_module:
                 continue
-            seen.add(current)
-            for version_id in self._executions[current].used:
-                version = self._versions.get(version_id)
-                if version is None:
-                    continue
-                if version.kind is EntityKind.FILE:
-                    files.add(version.name)
-                elif version.execution_id is not None:
-                    queue.append(version.execution_id)
-        return files.pop() if len(files) == 1 else None
+            if not version.strong and version.previous is not None:
+                queue.append(version.previous)
+            maker = version.execution_id
+            if maker is None or maker in seen or maker not in self._executions:
+                continue
+            seen.add(maker)
+            files = self._files_of(self._executions[maker])
+            if files:
+                return files.pop() if len(files) == 1 else None
+            queue.extend(self._executions[maker].used)
+        return None
+
+    def _files_of(self, execution: _Execution) -> set[str]:
+        versions = (self._versions.get(version_id) for version_id in execution.used)
+        return {version.name for version in versions if version is not None and version.kind is EntityKind.FILE}

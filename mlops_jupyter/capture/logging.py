@@ -45,10 +45,9 @@ def log_metric(key: str, value: float, step: int | None = None) -> None:
     number = value if kind is float else _number(key, value)
     if type(key) is not str or not 0 < len(key) <= _KEY_LIMIT:
         _check_key(key, "metric")
+    position = 0 if step is None else _step(step)
     at = target()
-    at.sink.append_metric(
-        at.run_uid, key, number, 0 if step is None else _step(step), time.time_ns() // 1_000_000
-    )
+    at.sink.append_metric(at.run_uid, key, number, position, time.time_ns() // 1_000_000)
 
 
 def log_metrics(metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -82,9 +81,7 @@ def log_params(params: Mapping[str, Any]) -> None:
     rows = []
     for key, value in params.items():
         _check_key(key, "parameter")
-        rows.append(
-            Param(key=key, value=_text(value), type_name=type(value).__name__, source=ParamSource.LOGGED)
-        )
+        rows.append(Param(key=key, value=_text(value), type_name=type(value).__name__, source=ParamSource.LOGGED))
     at = target()
     at.sink.write(lambda store: store_runs.log_params(store, at.run_uid, rows))
 
@@ -125,17 +122,11 @@ def log_artifact(local_path: str | os.PathLike[str], artifact_path: str | None =
     folder = _artifact_path(artifact_path) if artifact_path is not None else PurePosixPath()
     if path.is_dir():
         base = folder / path.name if path.name else folder
-        files = [
-            (file, base / file.relative_to(path).as_posix())
-            for file in sorted(path.rglob("*"))
-            if file.is_file()
-        ]
+        files = [(file, base / file.relative_to(path).as_posix()) for file in sorted(path.rglob("*")) if file.is_file()]
     elif path.is_file():
         files = [(path, folder / path.name)]
     else:
-        raise UsageError(
-            f"log_artifact: there is no file {str(path)!r}.", hint=f"The current folder is {Path.cwd()}."
-        )
+        raise UsageError(f"log_artifact: there is no file {str(path)!r}.", hint=f"The current folder is {Path.cwd()}.")
     at = target()
     artifacts = []
     for file, name in files:
@@ -211,9 +202,7 @@ def log_predictions(
             try:
                 lists[name] = list(column.tolist() if hasattr(column, "tolist") else column)
             except TypeError:
-                raise UsageError(
-                    f"log_predictions expects a sequence of {name}s, got {_kind(column)}."
-                ) from None
+                raise UsageError(f"log_predictions expects a sequence of {name}s, got {_kind(column)}.") from None
     lengths = {name: len(column) for name, column in lists.items()}
     if len(set(lengths.values())) != 1:
         told = ", ".join(f"{length} {name}s" for name, length in lengths.items())
@@ -303,17 +292,8 @@ def _artifact_path(path: Any) -> PurePosixPath:
     if not isinstance(path, str) or not path.strip():
         raise UsageError(f"The path of an artifact must be text, got {_kind(path)}.")
     pure = PurePosixPath(path)
-    if (
-        pure.is_absolute()
-        or ".." in pure.parts
-        or "\\" in path
-        or "\0" in path
-        or _DRIVE.match(path)
-        or not pure.name
-    ):
-        raise UsageError(
-            f"The path of an artifact must be relative and stay inside of the run, got {path!r}."
-        )
+    if pure.is_absolute() or ".." in pure.parts or "\\" in path or "\0" in path or _DRIVE.match(path) or not pure.name:
+        raise UsageError(f"The path of an artifact must be relative and stay inside of the run, got {path!r}.")
     return pure
 
 

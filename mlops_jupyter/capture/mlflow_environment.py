@@ -18,7 +18,7 @@ class MlflowEnvironment:
 
     def __init__(self, settings: Settings) -> None:
         self._uri: str | None = None
-        if not os.environ.get(_URI):
+        if settings.tracking_uri and not os.environ.get(_URI):
             self._uri = settings.tracking_uri
             os.environ[_URI] = self._uri
         self._before: str | None = None

@@ -68,14 +68,12 @@ def spool_model(
     except Exception as error:  # noqa: BLE001 - pickling runs the code of any class
         return replace(record, error=_why(error))
     example = exchange.put_bytes(fitted.example, durable=False) if fitted.example is not None else None
-    return replace(
-        record, digest=exchange.put_bytes(content, durable=False), size=len(content), input_example=example
-    )
+    return replace(record, digest=exchange.put_bytes(content, durable=False), size=len(content), input_example=example)
 
 
 def pickle_model(estimator: Any, size_limit: int) -> bytes:
     """The estimator as cloudpickle writes it; classes of the notebook travel by value."""
-    import cloudpickle  # type: ignore[import-untyped]
+    import cloudpickle
 
     target = _Bounded(size_limit)
     cloudpickle.Pickler(target, protocol=5).dump(estimator)

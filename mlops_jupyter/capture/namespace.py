@@ -1,4 +1,5 @@
-"""The notebook's namespace as identities: snapshots, names that are IPython's own, and which names share objects.
+"""The notebook's namespace as identities: snapshots, names that are IPython's own, and which names share
+objects.
 
 Holds numbers only, never a reference to a user's object.
 """
@@ -26,25 +27,34 @@ from ._inspect import (
 
 HIDDEN = frozenset(
     {"In", "Out", "_ih", "_oh", "_dh", "get_ipython", "exit", "quit", "open", "__builtin__", "__builtins__",
-     "__name__", "__doc__", "__package__", "__loader__", "__spec__", "__file__", "__annotations__", "__session__",
-     "_exit_code", "_", "__", "___", "__vsc_ipynb_file__", "__conditional_annotations__", "__annotate__"}
+     "__name__", "__doc__", "__package__", "__loader__", "__spec__", "__file__", "__annotations__",
+     "__session__",
+     "_exit_code", "_", "__", "___", "__vsc_ipynb_file__", "__conditional_annotations__", "__annotate__",
+     "__warningregistry__"}
 )  # fmt: skip
 _HIDDEN_PATTERN = re.compile(r"_i{1,3}\Z|_i?\d+\Z|__pydevd|__mlops_")
 
 CodeKey = tuple[str, int]
-"""(qualified name, first line) of a code object."""
+"""(qualified name, first line) of a code object; the line is negative for a generator that is under way."""
 
 _NODES = 300
 _DEPTH = 4
 _ATOMS = frozenset(
-    map(identity, (type(None), bool, int, float, complex, str, bytes, type(...), range, slice, BuiltinFunctionType))
+    map(
+        identity,
+        (type(None), bool, int, float, complex, str, bytes, type(...), range, slice, BuiltinFunctionType),
+    )
 )
 _AsyncKinds = (GeneratorType, type((lambda: (yield))()))
 
 
 def is_hidden(name: object) -> bool:
     """Whether the name is IPython's or ours, so no lineage."""
-    return type(name) is not str or name in HIDDEN or (name[:1] == "_" and _HIDDEN_PATTERN.match(name) is not None)
+    return (
+        type(name) is not str
+        or name in HIDDEN
+        or (name[:1] == "_" and _HIDDEN_PATTERN.match(name) is not None)
+    )
 
 
 def snapshot(namespace: Mapping[str, Any]) -> dict[str, int]:
@@ -60,7 +70,9 @@ def changed_names(before: Mapping[str, int], after: Mapping[str, int]) -> list[s
 
 
 def look(value: object) -> tuple[frozenset[int], frozenset[CodeKey]]:
-    """(identities of the mutable objects, code of the notebook's functions) that a value reaches, to a bounded depth."""
+    """(identities of the mutable objects, code of the notebook's functions) that a value reaches, to a
+    bounded depth.
+    """
     if identity(type(value)) in _ATOMS:
         return _NOTHING
     parts: set[int] = set()
@@ -75,7 +87,7 @@ def look(value: object) -> tuple[frozenset[int], frozenset[CodeKey]]:
             continue
         try:
             inner = _inside(item, parts, codes, number)
-        except Exception:  # noqa: BLE001 - an object in a state that its library does not expect has no known parts
+        except Exception:  # noqa: BLE001, S112
             continue
         if depth < _DEPTH:
             for part in inner:
@@ -108,7 +120,7 @@ def _inside(item: Any, parts: set[int], codes: set[CodeKey], number: int) -> Ite
         return (item.cell_contents,)
     if cls in _AsyncKinds:
         parts.add(number)
-        codes.add((item.gi_code.co_qualname, item.gi_code.co_firstlineno))
+        codes.add((item.gi_code.co_qualname, -item.gi_code.co_firstlineno))
         return ()
     if any(base is type for base in mro_of(cls)):
         return _class(item, parts, number)
@@ -117,7 +129,9 @@ def _inside(item: Any, parts: set[int], codes: set[CodeKey], number: int) -> Ite
         parts.update((number, ndarray_root(item)))
         return item.reshape(-1)[:64].tolist() if item.dtype.hasobject and cls is array else ()
     pandas = loaded("pandas")
-    if pandas and any(base is pandas.get("DataFrame") or base is pandas.get("Series") for base in mro_of(cls)):
+    if pandas and any(
+        base is pandas.get("DataFrame") or base is pandas.get("Series") for base in mro_of(cls)
+    ):
         parts.add(number)
         return [getattr(b.values, "_ndarray", b.values) for b in (instance_dict(item) or {})["_mgr"].blocks]
     return _instance(item, cls, parts, number)

@@ -1,7 +1,9 @@
 """What each executed cell read and wrote in the namespace and in hidden state.
 
-Before the cell: its text is analysed, the namespace's identities and the fingerprints of what it may change are taken.
-During: probes mark functions that ran and branches that were taken. After, also on an error: differences become
+Before the cell: its text is analysed, the namespace's identities and the fingerprints of what it may change
+are taken.
+During: probes mark functions that ran and branches that were taken. After, also on an error: differences
+become
 versions, and what was read becomes uses. Only identities and digests are kept, never a user's object.
 """
 
@@ -12,7 +14,6 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any
 
 from mlops_jupyter.analysis import CellAnalysis, Function, Load, TouchKind, analyze, redact
@@ -61,6 +62,7 @@ class _Pending:
     touched: Touched
     static: list[Function]
     states: dict[str, int]
+    environment: dict[Any, int]
 
 
 @dataclass(slots=True)
@@ -110,16 +112,24 @@ class Observer:
         touched = find_touched(analysis, namespace, names, self._index, functions)
         static = [f for f in functions if not self._probes.probed(f)]
         states = hidden_state.measure() if analysis.active else {}
-        self._pending = _Pending(analysis, names, touched, static, states)
+        environment = hidden_state.environment() if analysis.active else {}
+        self._pending = _Pending(analysis, names, touched, static, states, environment)
 
     def transform_ast(self, tree: ast.AST) -> ast.AST:
         """Put probes into the cell's tree. For ``shell.ast_transformers``."""
         return self._probes.transform(tree)
 
     def after(
-        self, namespace: Mapping[str, Any], *, execution_id: ExecutionId, error: BaseException | None = None
+        self,
+        namespace: Mapping[str, Any],
+        *,
+        execution_id: ExecutionId,
+        error: BaseException | bool | None = None,
     ) -> Observed:
-        """The cell has ended; ``error`` is what it raised. Gives its versions and uses."""
+        """The cell has ended; ``error`` is what it raised (True: the exception that the shell showed last).
+
+        Gives its versions and uses.
+        """
         pending, self._pending = self._pending, None
         if pending is None:
             return Observed((), ())
@@ -143,7 +153,9 @@ class Observer:
         )
 
     def latest(self, name: str) -> VersionId | None:
-        """The version that a variable has now; None where nothing recorded wrote or read it, or it was deleted."""
+        """The version that a variable has now; None where nothing recorded wrote or read it, or it was
+        deleted.
+        """
         return self._latest.get(name)
 
     def history(self, name: str) -> tuple[VersionId, ...]:
@@ -158,7 +170,9 @@ class Observer:
     # ------------------------------------------------------------------ functions
 
     def _functions_in_reach(self, analysis: CellAnalysis) -> list[Function]:
-        """Functions of the notebook that this cell may run: by the values it names, and what those name in turn."""
+        """Functions of the notebook that this cell may run: by the values it names, and what those name in
+        turn.
+        """
         found: dict[Function, None] = {}
         names = {load.name for load in analysis.loads}
         stack = [*names]
@@ -181,9 +195,13 @@ class Observer:
         own = set(pending.analysis.functions)
         loaded = {x.name for x in pending.analysis.loads if far.possibly(x.at)}
         reachable: set[Function] = set()
-        for name in loaded | {n for f in ran for n in f.reads}:
+        for name in loaded.union(*(f.reads for f in ran)):
             for code in self._index.codes(name):
-                reachable.update(self._probes.functions(code))
+                under_way = code[1] < 0  # a generator's body goes on without being entered again
+                for function in self._probes.functions(code):
+                    if under_way and name in loaded:
+                        ran.setdefault(function, Grade.ASSUMED)
+                    reachable.add(function)
         for function in pending.static:
             if function not in own and function in reachable and not self._probes.probed(function):
                 ran[function] = Grade.ASSUMED
@@ -251,7 +269,12 @@ class Observer:
         strong = {n: "bound" for n in changed_names(pending.names, names) if not is_hidden(n)}
         augmented = {t.name for t in analysis.touches if t.kind is TouchKind.AUGMENTED}
         for store in analysis.stores:
-            if store.certain and store.name in names and far.certainly(store.at) and not is_hidden(store.name):
+            if (  # noqa: SIM102
+                store.certain
+                and store.name in names
+                and far.certainly(store.at)
+                and not is_hidden(store.name)
+            ):
                 if store.name in strong or store.name not in augmented:
                     strong[store.name] = "assigned"
         mutations = find_mutations(
@@ -268,16 +291,16 @@ class Observer:
             elif reason == "bound":
                 writer = next((f.name for f in ran if name in f.writes), None)
                 reason = f"rebound by {writer}()" if writer else "assigned"
-            described += 1
+            described += 1  # noqa: SIM113
             value = namespace.get(name) if described <= _MOST_DESCRIBED else None
             self._index.refresh(name, namespace.get(name))
             self._version(name, value, record, strong=True, grade=Grade.EXACT, reason=reason)
         for mutation in mutations:
-            previous = self._current(mutation.name, record)
+            previous = None if mutation.rebound else self._current(mutation.name, record)
             self._index.refresh(mutation.name, namespace.get(mutation.name))
             self._version(
-                mutation.name, namespace.get(mutation.name), record, strong=False, grade=mutation.grade,
-                reason=mutation.reason, previous=previous,
+                mutation.name, namespace.get(mutation.name), record, strong=mutation.rebound, grade=mutation.grade,
+                reason=mutation.reason, previous=None if mutation.rebound else previous,
             )  # fmt: skip
         for name in pending.names:
             if name not in names and not is_hidden(name):
@@ -323,7 +346,9 @@ class Observer:
         namespace: Mapping[str, Any],
         record: _Record,
     ) -> None:
-        for change in self._states.observe(pending.analysis, far, ran, namespace, pending.states):
+        for change in self._states.observe(
+            pending.analysis, far, ran, namespace, pending.states, pending.environment
+        ):
             used = change.used
             if change.external is not None:
                 record.versions[change.external] = EntityVersion(
@@ -335,7 +360,10 @@ class Observer:
                 record.uses.setdefault(
                     used,
                     Used(
-                        execution_id=record.execution_id, version_id=used, grade=change.grade, reason=change.reason
+                        execution_id=record.execution_id,
+                        version_id=used,
+                        grade=change.grade,
+                        reason=change.reason,
                     ),
                 )
             if change.written is not None:
@@ -402,9 +430,4 @@ def _bound_before_calls(analysis: CellAnalysis, far: Reached) -> set[str]:
     calling = [c.at.statement for c in analysis.calls]
     calling += [t.at.statement for t in analysis.touches if t.kind in (TouchKind.RECEIVER, TouchKind.CALLEE)]
     first = min(calling, default=0)
-    return {
-        s.name for s in analysis.stores if s.certain and s.at.statement < first and far.certainly(s.at)
-    }
-
-
-_ = ModuleType
+    return {s.name for s in analysis.stores if s.certain and s.at.statement < first and far.certainly(s.at)}

@@ -1,7 +1,9 @@
 """Probes that a cell's own code carries: was this function entered, was this branch taken.
 
-A probe is one item store into a list in ``builtins``: some nanoseconds, no call, no name in the notebook's namespace.
-In a function it is guarded, so that a function which travels to another process (by cloudpickle) runs there as well.
+A probe is one item store into a list in ``builtins``: some nanoseconds, no call, no name in the notebook's
+namespace.
+In a function it is guarded, so that a function which travels to another process (by cloudpickle) runs
+there as well.
 """
 
 from __future__ import annotations
@@ -18,7 +20,18 @@ _ENTERED = "__mlops_entered__"
 _BRANCHES = "__mlops_branches__"
 
 _COMPILERS = frozenset(
-    {"njit", "jit", "vectorize", "guvectorize", "stencil", "cfunc", "overload", "kernel", "script", "jitclass"}
+    {
+        "njit",
+        "jit",
+        "vectorize",
+        "guvectorize",
+        "stencil",
+        "cfunc",
+        "overload",
+        "kernel",
+        "script",
+        "jitclass",
+    }
 )
 """Decorators that compile a function's bytecode or source and know no such list."""
 
@@ -59,7 +72,7 @@ class Probes:
 
     def functions(self, code: CodeKey) -> Sequence[Function]:
         """The functions, lambdas and generator expressions that this code may be."""
-        return self._by_code.get(code, ())
+        return self._by_code.get((code[0], abs(code[1])), ())
 
     def probed(self, function: Function) -> bool:
         """Whether entering the function leaves a mark."""
@@ -141,12 +154,16 @@ class _Insert:
         body = node.body
         first = body[0]
         start = int(
-            isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and type(first.value.value) is str
+            isinstance(first, ast.Expr)
+            and isinstance(first.value, ast.Constant)
+            and type(first.value.value) is str
         )
         place = body[min(start, len(body) - 1)]
         guard = ast.Try(
             body=[_mark(_ENTERED, number)],
-            handlers=[ast.ExceptHandler(type=ast.Name(id="Exception", ctx=ast.Load()), name=None, body=[ast.Pass()])],
+            handlers=[
+                ast.ExceptHandler(type=ast.Name(id="Exception", ctx=ast.Load()), name=None, body=[ast.Pass()])
+            ],
             orelse=[],
             finalbody=[],
         )

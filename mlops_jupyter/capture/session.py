@@ -15,6 +15,7 @@ import socket
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -89,9 +90,7 @@ class CaptureSession:
         self.origin = _origin()
         self.notebook = notebook_path(self.settings.root, os.environ, shell.user_ns)
         self.user = actor(self.settings.root, os.environ)
-        self.parent_run = (
-            RunUid(os.environ["MLOPS_PARENT_RUN"]) if os.environ.get("MLOPS_PARENT_RUN") else None
-        )
+        self.parent_run = RunUid(os.environ["MLOPS_PARENT_RUN"]) if os.environ.get("MLOPS_PARENT_RUN") else None
         self.sink = Sink(self.settings, self.faults)
         self.cell: OpenCell | None = None
         self.position = 0
@@ -125,7 +124,11 @@ class CaptureSession:
             return load_settings()
         except MlopsError as error:
             self.faults.report("reading the settings", error)
-            return load_settings(environ={"MLOPS_HOME": str(os.devnull)})
+            nowhere = Path(os.devnull) / ".mlops"
+            return Settings(
+                root=Path.cwd(), home=nowhere, state=nowhere, store_url=None, data_url=None, tracking_uri="",
+                registry_uri=None, embedded_mlflow=True, experiment=None, deliver=False,
+            )  # fmt: skip
 
     def _start(self) -> None:
         environment = read_environment()
@@ -143,9 +146,7 @@ class CaptureSession:
         try:
             if not self.sink.in_memory:
                 self._lock.acquire()
-            self.sink.write(
-                lambda store: records.start_session(store, session, environment=environment.document)
-            )
+            self.sink.write(lambda store: records.start_session(store, session, environment=environment.document))
         except Exception as error:  # noqa: BLE001 - the user's kernel must start whatever is wrong with ours
             self.faults.report("starting the session", error)
         atexit.register(self.close)
@@ -197,12 +198,7 @@ class CaptureSession:
             return
         cell = self.cell
         if cell is not None:
-            if not (
-                info.cell_id
-                and cell.info.cell_id
-                and info.cell_id != cell.info.cell_id
-                and info.store_history
-            ):
+            if not (info.cell_id and cell.info.cell_id and info.cell_id != cell.info.cell_id and info.store_history):
                 cell.depth += 1
                 return
             self.after_cell(None)  # the end of the other cell was never told
@@ -265,9 +261,7 @@ class CaptureSession:
         versions: list[EntityVersion] = []
         uses: list[Used] = []
         try:
-            observed = self.observer.after(
-                self.shell.user_ns, execution_id=cell.execution_id, error=_raised(result)
-            )
+            observed = self.observer.after(self.shell.user_ns, execution_id=cell.execution_id, error=_raised(result))
             versions += observed.versions
             uses += observed.uses
         except Exception as fault:  # noqa: BLE001 - capture never breaks a cell
@@ -280,6 +274,9 @@ class CaptureSession:
                 )
                 versions += file_versions
                 uses += file_uses
+            for text in self.files.faults:
+                self.faults.report("looking at the files", MlopsError(text))
+            self.files.faults.clear()
         except Exception as fault:  # noqa: BLE001 - as above
             self.faults.report("looking at the files", fault)
         return Finished(execution, analyze(cell.python_source), result, versions, uses)
@@ -292,9 +289,7 @@ class CaptureSession:
             record = self.tracker.abandon(finished)
 
         def write(store: SQLiteConnection) -> None:
-            records.append_execution(
-                store, finished.execution, versions=finished.versions, uses=finished.uses
-            )
+            records.append_execution(store, finished.execution, versions=finished.versions, uses=finished.uses)
             if record is not None:
                 record.write(store)
 

@@ -77,7 +77,7 @@ class Sink:
             return self._write(function)
 
     def _write_from_child(self, function: Write) -> bool:
-        """In a forked child: straight to the store, because nobody would flush what waits, and locks are the parent's."""
+        """In a forked child: straight to the store, for nobody would flush what waits."""
         if self.in_memory:
             return False  # the parent's memory cannot be reached from here
         with self.store.transaction():
@@ -93,9 +93,7 @@ class Sink:
                 function(self.store)
         except TransientError as error:
             self._keep(function)
-            self.faults.report(
-                "writing to the store", error, warn=not error.hint.startswith("Another process")
-            )
+            self.faults.report("writing to the store", error, warn=not error.hint.startswith("Another process"))
             return False
         return True
 

@@ -14,7 +14,8 @@ import sys
 import time
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
@@ -64,6 +65,9 @@ class Tracker:
         self.history = History()
         self.figures = FigureCollector(session.faults.report)
         self.exchange: Exchange = open_exchange(session.settings)
+        if session.sink.in_memory:
+            self._folder = TemporaryDirectory(prefix="mlops-", ignore_cleanup_errors=True)
+            self.exchange = Exchange(Path(self._folder.name))
         self.environment = MlflowEnvironment(session.settings)
         self._cell_run: OpenRun | None = None
         self._steps: OpenRun | None = None
@@ -156,7 +160,8 @@ class Tracker:
         images = self.figures.stop()
         sightings = self.watcher.end()
         valueprobes.forget()
-        self.history.add(cell.execution_id, finished.analysis, finished.versions, finished.uses)
+        injected = _is_injected(self._session, cell)
+        self.history.add(cell.execution_id, finished.analysis, finished.versions, finished.uses, injected=injected)
         run = self._of_cell()
         if run is None:
             return None
@@ -208,9 +213,7 @@ class Tracker:
             "mlops.origin": str(session.origin),
             "mlops.environment": read_environment().digest,
             **(
-                {"mlflow.source.name": session.notebook, "mlops.notebook": session.notebook}
-                if session.notebook
-                else {}
+                {"mlflow.source.name": session.notebook, "mlops.notebook": session.notebook} if session.notebook else {}
             ),
             **({"mlops.execution_id": cell.execution_id} if cell is not None else {}),
             **({"mlops.cell_id": cell.info.cell_id} if cell is not None and cell.info.cell_id else {}),
@@ -242,18 +245,14 @@ class Tracker:
             UsageError: it is on already.
         """
         if self._steps is not None:
-            raise UsageError(
-                f"%track is on already (run {self._steps.run_uid[:8]}).", hint="End it with: %track off"
-            )
+            raise UsageError(f"%track is on already (run {self._steps.run_uid[:8]}).", hint="End it with: %track off")
         parent = self._parent.run_uid if self._parent is not None else None
         self._steps = self.start("steps", options, parent=parent)
         self._steps.git = self._git()
         if options.seed is not None:
             seed_everything(options.seed)
             self._session.sink.write(
-                lambda store: store_runs.log_params(
-                    store, self._run_uid(), [_seed_param(options)], found=True
-                )
+                lambda store: store_runs.log_params(store, self._run_uid(), [_seed_param(options)], found=True)
             )
         return self._steps
 
@@ -263,7 +262,7 @@ class Tracker:
         return self._look
 
     def _run_uid(self) -> RunUid:
-        assert self._steps is not None  # noqa: S101 - only called right after it was set
+        assert self._steps is not None
         return self._steps.run_uid
 
     def turn_off(self) -> OpenRun | None:
@@ -306,6 +305,13 @@ def outcome_status(status: ExecutionStatus) -> RunStatus:
         ExecutionStatus.ERROR: RunStatus.FAILED,
         ExecutionStatus.INTERRUPTED: RunStatus.KILLED,
     }[status]
+
+
+def _is_injected(session: CaptureSession, cell: OpenCell) -> bool:
+    """Whether a headless run put this cell in, with the parameters it was given."""
+    if session.origin is not Origin.HEADLESS:
+        return False
+    return bool(cell.info.cell_id == "injected-parameters" or cell.info.raw_cell.startswith("# Parameters\n"))
 
 
 def seed_everything(seed: int) -> None:

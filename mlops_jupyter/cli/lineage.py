@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mlops_jupyter.workspace import open_workspace
+
+if TYPE_CHECKING:
+    from mlops_jupyter.verbs.lineage import Direction
 
 from ._output import echo, emit_json, plain
 

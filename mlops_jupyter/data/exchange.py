@@ -71,7 +71,9 @@ class Exchange:
         """
         digest = _digest(hashlib.sha256(content).hexdigest())
         target = self._place(digest)
-        if _size(target) != len(content):
+        if _size(target) == len(content):
+            _touch(target)
+        else:
             with self._new_object() as (temporary, stream):
                 stream.write(content)
                 self._publish(temporary, stream, target, durable=durable)
@@ -96,11 +98,14 @@ class Exchange:
                 # Reading is cheaper than writing: what is there already is not copied.
                 known = file_digest(source)
                 if _size(self._place(known)) == os.fstat(original.fileno()).st_size:
+                    _touch(self._place(known))
                     return known
             with self._new_object() as (temporary, stream):
                 digest = _copy(original, stream)
                 target = self._place(digest)
-                if _size(target) != stream.tell():
+                if _size(target) == stream.tell():
+                    _touch(target)
+                else:
                     self._publish(temporary, stream, target)
         return digest
 
@@ -284,6 +289,12 @@ def _copy(source: IO[bytes], target: IO[bytes]) -> Digest:
 def _flush(stream: IO[bytes]) -> None:
     stream.flush()
     os.fsync(stream.fileno())
+
+
+def _touch(path: Path) -> None:
+    """Make an object young again: garbage collection spares it until the record that names it is written."""
+    with suppress(OSError):
+        os.utime(path)
 
 
 def _size(path: Path) -> int | None:

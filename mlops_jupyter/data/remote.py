@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import fsspec  # type: ignore[import-untyped]
+import fsspec
 
 from mlops_jupyter.entities import Digest
 from mlops_jupyter.errors import MlopsError, UnreachableError, UsageError

@@ -119,7 +119,7 @@ class EntityVersion:
     type_name: str | None = None
     """``pandas.core.frame.DataFrame``"""
     summary: str | None = None
-    """At most 200 characters: ``DataFrame 150 × 5``, ``0.1``. Never computed by user code (no ``repr`` of user types)."""
+    """At most 200 characters: ``DataFrame 150 × 5``, ``0.1``. Never made by user code (no ``repr`` of user types)."""
     digest: Digest | None = None
     size: int | None = None
     """Bytes, for files."""

@@ -120,9 +120,7 @@ def parse_notebook(data: bytes, *, name: str) -> NotebookDocument:
 def _cell(cell: Any, index: int, name: str) -> Cell:
     kind = cell.get("cell_type") if isinstance(cell, dict) else None
     if kind not in ("code", "markdown", "raw"):
-        raise UsageError(
-            f"Cell {index + 1} of {name} has the type {kind!r}; code, markdown and raw are known."
-        )
+        raise UsageError(f"Cell {index + 1} of {name} has the type {kind!r}; code, markdown and raw are known.")
     source = cell.get("source", "")
     if isinstance(source, list) and all(isinstance(line, str) for line in source):
         source = "".join(source)

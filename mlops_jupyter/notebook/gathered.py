@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from mlops_jupyter.entities import ExecutionStatus
 from mlops_jupyter.errors import TransientError, UsageError
-from mlops_jupyter.lineage import Slice
+from mlops_jupyter.provenance import Slice
 
 from .document import read_notebook
 
@@ -34,9 +34,7 @@ class GatheredSlice(Slice):
     @classmethod
     def of(cls, found: Slice, *, origin: SliceOrigin, notebook: str | None) -> GatheredSlice:
         """``found`` with where it came from."""
-        return cls(
-            **{f.name: getattr(found, f.name) for f in fields(Slice)}, origin=origin, notebook=notebook
-        )
+        return cls(**{f.name: getattr(found, f.name) for f in fields(Slice)}, origin=origin, notebook=notebook)
 
     def to_notebook(self, path: Path | str, *, force: bool = False) -> Path:
         """Write the slice as a notebook that runs by itself; the whole file or nothing.
@@ -58,6 +56,30 @@ class GatheredSlice(Slice):
         text = json.dumps(slice_document(self), indent=1, ensure_ascii=False) + "\n"
         write_atomically(path, text.encode())
         return path
+
+    def to_json(self) -> dict[str, Any]:
+        """The slice as a document; fits ``gather.json``."""
+        return {
+            "target": self.target,
+            "notebook": self.notebook,
+            "origin": self.origin,
+            "certainty": self.certainty,
+            "executions": list(self.executions),
+            "source": self.source,
+            "edges": [
+                {
+                    "user": e.user,
+                    "maker": e.maker,
+                    "kind": str(e.kind),
+                    "name": e.name,
+                    "grade": str(e.grade),
+                    "reason": e.reason,
+                }
+                for e in self.edges
+            ],
+            "inputs": [{"kind": str(v.kind), "name": v.name, "digest": v.digest} for v in self.inputs],
+            "notes": list(self.notes),
+        }
 
     def _repr_mimebundle_(self, **_asked_for: object) -> dict[str, str]:
         fence = "`" * max(3, 1 + _longest_run(self.source, "`"))
@@ -126,9 +148,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise TransientError(
-                f"The disk is full: {path} was not written.", hint="Free some space."
-            ) from error
+            raise TransientError(f"The disk is full: {path} was not written.", hint="Free some space.") from error
         if isinstance(error, FileNotFoundError):
             raise UsageError(f"The folder {path.parent} does not exist.", hint="Create it first.") from error
         raise UsageError(f"{path} cannot be written: {error.strerror or error}.") from error

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import builtins
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -26,7 +27,7 @@ from mlops_jupyter.entities import (
     Used,
     VersionId,
 )
-from mlops_jupyter.lineage import Records
+from mlops_jupyter.provenance import Records
 
 from .document import Cell, NotebookDocument
 
@@ -55,7 +56,8 @@ _SETTINGS = frozenset(
     """.split()  # noqa: SIM905 - words are easier to read and to extend than a list of quotes
 )
 """Calls on a module that change what later cells do."""
-_WRITERS = ("to_", "save", "dump", "write", "imsave", "touch", "mkdir")
+_WRITES = re.compile(r"""\b(?:to_|save|dump|write|imsave)\w*\(|\bopen\(.*,\s*(?:mode=)?["'][wax]""")
+"""A line that writes a file, as far as its text can tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,9 +141,7 @@ def static_records(document: NotebookDocument, *, notebook: str | None = None) -
     state = _State(notebook)
     counts = [cell.execution_count for cell in document.code_cells if cell.execution_count is not None]
     if counts != sorted(counts):
-        state.notes[
-            "The notebook was last run in another order than it is written in; this follows the text."
-        ] = None
+        state.notes["The notebook was last run in another order than it is written in; this follows the text."] = None
     for position, cell in enumerate(document.code_cells):
         _run(state, position, cell)
     present = {n: v for (kind, n), v in state.last.items() if kind is EntityKind.VARIABLE and not v.deleted}
@@ -152,14 +152,13 @@ def static_records(document: NotebookDocument, *, notebook: str | None = None) -
 def _run(state: _State, position: int, cell: Cell) -> None:
     execution = _execution(state.notebook, position, cell)
     state.executions.append(execution)
-    analysis = analyze(_python(cell.source))
+    python = _python(cell.source)
+    analysis = analyze(python)
     if analysis.syntax_error is not None:
         state.notes[f"Code cell {position + 1} cannot be read: {analysis.syntax_error}."] = None
         return
     if analysis.dynamic:
-        state.notes[
-            f"Code cell {position + 1} runs code that its text does not show (exec, eval or globals)."
-        ] = None
+        state.notes[f"Code cell {position + 1} runs code that its text does not show (exec, eval or globals)."] = None
     state.modules |= {i.bound for i in analysis.imports if i.name is None}
     state.unchanging -= {store.name for store in analysis.stores}
     state.unchanging |= {i.bound for i in analysis.imports}
@@ -167,7 +166,7 @@ def _run(state: _State, position: int, cell: Cell) -> None:
     _reads(state, execution, analysis)
     _mutations(state, execution, analysis)
     _stores(state, execution, analysis)
-    _files(state, execution, analysis)
+    _files(state, execution, analysis, python)
     defined = {f.qualname.partition(".")[0] for f in analysis.functions}
     for name in defined:
         state.functions[name] = [f for f in analysis.functions if f.qualname.partition(".")[0] == name]
@@ -192,9 +191,7 @@ def _called(state: _State, analysis: CellAnalysis) -> Iterator[Function]:
         if name in seen:
             continue
         seen.add(name)
-        functions = (
-            [f for f in analysis.functions if f.qualname.partition(".")[0] == name] if name in here else []
-        )
+        functions = [f for f in analysis.functions if f.qualname.partition(".")[0] == name] if name in here else []
         for function in functions or state.functions.get(name, []):
             yield function
             todo += function.reads
@@ -218,9 +215,7 @@ def _mutations(state: _State, execution: CellExecution, analysis: CellAnalysis) 
                 continue
             grade = Grade.DECLARED if said and name == touch.name else Grade.ASSUMED
             state.use(execution, before, grade, "changed in place" if said else "may be changed in place")
-            state.write(
-                execution, EntityKind.VARIABLE, name, strong=False, grade=grade, reason=str(touch.kind)
-            )
+            state.write(execution, EntityKind.VARIABLE, name, strong=False, grade=grade, reason=str(touch.kind))
     for call in analysis.calls:
         root, _, rest = call.callee.partition(".")
         if call.discarded and root in state.modules and rest.rpartition(".")[2] in _SETTINGS:
@@ -244,9 +239,7 @@ def _harmless(kind: TouchKind, detail: str) -> bool:
 
 
 def _is_scalar(assignment: Assignment) -> bool:
-    return assignment.kind is ValueKind.LITERAL and not isinstance(
-        assignment.literal, list | dict | set | tuple
-    )
+    return assignment.kind is ValueKind.LITERAL and not isinstance(assignment.literal, list | dict | set | tuple)
 
 
 def _stores(state: _State, execution: CellExecution, analysis: CellAnalysis) -> None:
@@ -287,10 +280,10 @@ def _stores(state: _State, execution: CellExecution, analysis: CellAnalysis) -> 
         state.stars.append(star)
 
 
-def _files(state: _State, execution: CellExecution, analysis: CellAnalysis) -> None:
-    writing = {c.at.line for c in analysis.calls if c.callee.rpartition(".")[2].startswith(_WRITERS)}
+def _files(state: _State, execution: CellExecution, analysis: CellAnalysis, python: str) -> None:
     lines = _statement_of(analysis)
-    written = {lines.get(line, line) for line in writing}
+    writing = (number for number, line in enumerate(python.splitlines(), 1) if _WRITES.search(line))
+    written = {lines.get(number, number) for number in writing}
     for path in analysis.path_literals:
         key = (EntityKind.FILE, path.text)
         if lines.get(path.line, path.line) in written:

@@ -17,6 +17,8 @@ from .result import KernelDeath, State
 
 INTERRUPT_GRACE = 5.0
 """Seconds that an interrupted cell gets to end."""
+INTERRUPT_EVERY = 1.0
+"""Seconds between interrupts of a cell that does not react."""
 IDLE_GRACE = 10.0
 """Seconds of silence after which a cell's reply is enough: the message that says "idle" was lost."""
 LOOK_EVERY = 1.0
@@ -81,6 +83,10 @@ class _Wait:
     others: set[int] = field(default_factory=set)
     stopped: State | None = None
     """Set once it was interrupted: by a limit or a request to stop."""
+    give_up: float | None = None
+    """When to wait no longer."""
+    interrupt_at: float | None = None
+    """When to interrupt next."""
 
 
 class _Outputs(NotebookClient):
@@ -163,39 +169,49 @@ class CellLoop:
     def _wait(self, wait: _Wait, index: int, cell: NotebookNode) -> bool:
         """Until the cell ended; whether the kernel died."""
         limit = self._limits.for_cell()
-        give_up: float | None = None
         while True:
             now = time.monotonic()
-            if wait.stopped is None:
-                if self._cancellation.received is not None:
-                    wait.stopped = State.CANCELLED
-                elif limit is not None and now >= limit:
-                    wait.stopped = State.TIMED_OUT
-                if wait.stopped is not None:
-                    self._kernel.interrupt()
-                    give_up = now + INTERRUPT_GRACE
+            self._stop_if_asked(wait, limit, now)
             if wait.stopped is not None and self._cancellation.repeated:
                 return False
-            if give_up is not None and now >= give_up:
+            if wait.give_up is not None and now >= wait.give_up:
                 return False
             if now >= self._next_look:
                 self._kernel.sample_memory()
                 self._listener.tick()
                 self._next_look = now + LOOK_EVERY
-            until = min(x for x in (self._next_look, give_up, None if wait.stopped else limit) if x is not None)
+            until = min(
+                x for x in (self._next_look, wait.give_up, wait.interrupt_at, None if wait.stopped else limit) if x
+            )
             received = self._kernel.wait(max(0.0, until - time.monotonic()))
             for message in received.iopub:
                 self._take(message, wait, index, cell)
             for message in received.shell:
                 if message["parent_header"].get("msg_id") == wait.message_id:
-                    wait.reply = message
+                    wait.reply, wait.interrupt_at = message, None
                     cell.metadata["execution"]["shell.execute_reply"] = message["header"]["date"].isoformat()
             if wait.reply is not None and wait.idle:
                 return False
             if received.dead:
                 return True
-            if wait.reply is not None and (give_up is None or received.iopub):
-                give_up = time.monotonic() + IDLE_GRACE
+            if wait.reply is not None and (wait.give_up is None or received.iopub):
+                wait.give_up = time.monotonic() + IDLE_GRACE
+
+    def _stop_if_asked(self, wait: _Wait, limit: float | None, now: float) -> None:
+        """Interrupt the cell at its limit or when the run is cancelled, and again while it does not react."""
+        if wait.stopped is None:
+            if self._cancellation.received is not None:
+                wait.stopped = State.CANCELLED
+            elif limit is not None and now >= limit:
+                wait.stopped = State.TIMED_OUT
+            else:
+                return
+            wait.give_up = now + INTERRUPT_GRACE
+            wait.interrupt_at = now
+        if wait.reply is None and wait.interrupt_at is not None and now >= wait.interrupt_at:
+            # An interrupt that arrives before the kernel began with the cell is lost; so it is repeated.
+            self._kernel.interrupt()
+            wait.interrupt_at = now + INTERRUPT_EVERY
 
     def _take(self, message: Message, wait: _Wait, index: int, cell: NotebookNode) -> None:
         if message["parent_header"].get("msg_id") != wait.message_id:

@@ -95,7 +95,7 @@ def _start(settings: Settings) -> None:
         if log.stat().st_size > LOG_LIMIT:
             log.replace(log.with_suffix(".log.1"))
     with log.open("ab") as output:
-        process = subprocess.Popen(  # noqa: S603 our own module, in our own interpreter
+        process = subprocess.Popen(
             # -P: a file of the user's that is named like a library must not be imported instead of it.
             [sys.executable, "-P", "-m", "mlops_jupyter.tracking", "--home", str(settings.home)],
             stdin=subprocess.DEVNULL,

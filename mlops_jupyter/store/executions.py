@@ -185,9 +185,7 @@ def versions_named(
     """Versions of one entity by time; variables and state only make sense within one session."""
     if session_id is None:
         return _versions(connection, "WHERE kind = ? AND name = ? ORDER BY at", (kind, name))
-    return _versions(
-        connection, "WHERE kind = ? AND name = ? AND session_id = ? ORDER BY at", (kind, name, session_id)
-    )
+    return _versions(connection, "WHERE kind = ? AND name = ? AND session_id = ? ORDER BY at", (kind, name, session_id))
 
 
 def find_versions(
@@ -195,9 +193,7 @@ def find_versions(
 ) -> list[EntityVersion]:
     """Versions of one entity in any session, latest first; only those with ``digest`` where it is given."""
     if digest is None:
-        return _versions(
-            connection, f"WHERE kind = ? AND name = ? ORDER BY at DESC LIMIT {int(limit)}", (kind, name)
-        )
+        return _versions(connection, f"WHERE kind = ? AND name = ? ORDER BY at DESC LIMIT {int(limit)}", (kind, name))
     return _versions(
         connection,
         f"WHERE kind = ? AND name = ? AND digest = ? ORDER BY at DESC LIMIT {int(limit)}",
@@ -257,9 +253,7 @@ def _versions(connection: Connection, where: str, values: Sequence[str | int]) -
 def _uses(connection: Connection, where: str, values: Sequence[str | int]) -> list[Used]:
     return [
         Used(execution_id=r[0], version_id=r[1], grade=_GRADES[r[2]], reason=r[3])
-        for r in connection.execute(
-            f"SELECT execution_id, version_id, grade, reason FROM uses {where}", values
-        )
+        for r in connection.execute(f"SELECT execution_id, version_id, grade, reason FROM uses {where}", values)
     ]
 
 

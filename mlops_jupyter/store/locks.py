@@ -23,16 +23,18 @@ except ImportError:  # Windows: runs capture and headless without liveness
 
 _guard = threading.Lock()
 _held: dict[str, int] = {}
-_owner = os.getpid()
+"""Locks of this process by real path, with their open file."""
 
 
-def _registry() -> dict[str, int]:
-    """Locks of this process; a forked child starts with none."""
-    global _owner
-    if _owner != os.getpid():
-        _held.clear()
-        _owner = os.getpid()
-    return _held
+def _start_anew() -> None:
+    """A forked child holds no lock, and another thread of its parent may have been inside ``_guard``."""
+    global _guard
+    _guard = threading.Lock()
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_anew)
 
 
 class FileLock:
@@ -58,8 +60,7 @@ class FileLock:
 
     def _try(self) -> bool:
         with _guard:
-            held = _registry()
-            if self._key in held:
+            if self._key in _held:
                 return False
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,13 +78,13 @@ class FileLock:
                     if error.errno in (errno.EACCES, errno.EAGAIN):
                         return False
                     raise
-            held[self._key] = descriptor
+            _held[self._key] = descriptor
             return True
 
     def release(self) -> None:
         """Give the lock back. Idempotent. The file stays: removing it would race with another taker."""
         with _guard:
-            descriptor = _registry().pop(self._key, None)
+            descriptor = _held.pop(self._key, None)
             if descriptor is not None:
                 os.close(descriptor)
 
@@ -101,7 +102,7 @@ class FileLock:
 def is_held(path: Path) -> bool:
     """Whether a living process (this one included) holds the lock on ``path``."""
     with _guard:
-        if os.path.realpath(path) in _registry():
+        if os.path.realpath(path) in _held:
             return True
         if fcntl is None:
             return False

@@ -106,7 +106,10 @@ class PostgresConnection:
         }
         try:
             raw: psycopg.Connection[Row] = driver.connect(
-                self._url, autocommit=True, **{k: v for k, v in defaults.items() if k not in given}
+                self._url,
+                autocommit=True,
+                prepare_threshold=None,  # a pooler may hand each transaction to another session
+                **{k: v for k, v in defaults.items() if k not in given},
             )
             raw.execute(f"SET lock_timeout = {_LOCK_TIMEOUT}")
             raw.execute("SET default_transaction_isolation = 'read committed'")

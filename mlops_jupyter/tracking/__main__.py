@@ -19,13 +19,9 @@ from .target import target_of
 
 def main(arguments: list[str] | None = None) -> int:
     """Deliver until idle; 0 also where another process is at it already."""
-    parser = argparse.ArgumentParser(
-        prog="mlops_jupyter.tracking", description="Deliver the outbox of a workspace."
-    )
+    parser = argparse.ArgumentParser(prog="mlops_jupyter.tracking", description="Deliver the outbox of a workspace.")
     parser.add_argument("--home", required=True, help="the workspace's .mlops folder")
-    parser.add_argument(
-        "--idle", type=float, default=IDLE_TIME, help="seconds of idleness after which to end"
-    )
+    parser.add_argument("--idle", type=float, default=IDLE_TIME, help="seconds of idleness after which to end")
     options = parser.parse_args(arguments)
     os.environ["MLOPS_HOME"] = options.home
     settings = load_settings(Path.cwd())
@@ -34,15 +30,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     with suppress(OSError):
         os.nice(10)
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     store = open_workspace_store(settings)
     try:
         while True:
-            Watch(
-                store, settings, idle_time=options.idle, tick=lambda: _cap_log(delivery_log(settings))
-            ).run()
+            Watch(store, settings, idle_time=options.idle, tick=lambda: _cap_log(delivery_log(settings))).run()
             delivery_lives(settings)
             lease.release()
             # A kernel that recorded something while the lock was still held saw a living process and started

@@ -97,9 +97,7 @@ def target_error(error: BaseException, shown: str) -> MlopsError:
                 hint="Nothing is lost: it is delivered once the server works.",
             )
         case Failure.REFUSED:
-            return UnreachableError(
-                f"There is no MLflow at {shown}: {reason}", hint="Check MLFLOW_TRACKING_URI."
-            )
+            return UnreachableError(f"There is no MLflow at {shown}: {reason}", hint="Check MLFLOW_TRACKING_URI.")
 
 
 def first_line(error: BaseException, limit: int = 300) -> str:

@@ -58,9 +58,7 @@ def send_document(link: Link, run_id: str, path: str, document: Any) -> None:
     """Upload a JSON document as artifact ``path``: the same bytes for the same content."""
     with tempfile.TemporaryDirectory(prefix="mlops-") as folder:
         source = Path(folder) / "document.json"
-        source.write_text(
-            json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        source.write_text(json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
         send_file(link, run_id, path, source)
 
 
@@ -164,9 +162,7 @@ def send_executions(link: Link, run_id: str, run_uid: str) -> None:
     ids = [execution.execution_id for execution in executions]
     written = store_executions.versions_generated(link.store, ids)
     uses = store_executions.uses_by(link.store, ids)
-    read = {
-        v.version_id: v for v in store_executions.get_versions(link.store, [use.version_id for use in uses])
-    }
+    read = {v.version_id: v for v in store_executions.get_versions(link.store, [use.version_id for use in uses])}
     document = {
         "run_uid": run_uid,
         "executions": [

@@ -49,9 +49,7 @@ def send_model(link: Link, run_id: str, row: outbox.Item) -> None:
     """
     data = row.data
     if data["digest"] is None:
-        link.client.set_tag(
-            run_id, escape_key(f"mlops.model.{data['name']}"), f"not stored: {data['error']}"[:5000]
-        )
+        link.client.set_tag(run_id, escape_key(f"mlops.model.{data['name']}"), f"not stored: {data['error']}"[:5000])
         return
     digests = [Digest(d) for d in (data["digest"], data["input_example"]) if d is not None]
     link.exchange.push(digests)
@@ -174,7 +172,7 @@ def _add_flavors(described: Model, data: Any, requirements: Sequence[str], *, pr
 
 def _requirements(recorded: Sequence[str]) -> list[str]:
     """The recorded distributions and what loading the package needs besides them."""
-    import cloudpickle  # type: ignore[import-untyped]
+    import cloudpickle
     import mlflow
 
     wanted = [requirement for requirement in recorded if requirement.isprintable()]

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from mlops_jupyter.errors import TransientError
-from mlops_jupyter.store import outbox
+from mlops_jupyter.store import Connection, outbox
 
 from . import files, models, runs
 from .failures import Failure, classify, first_line, target_error
@@ -26,10 +26,21 @@ Progress = Callable[[str, int], None]
 
 MAX_ATTEMPTS = 3
 """Failures of one item, while MLflow answers, after which it is set aside."""
+MAX_REVIVALS = 10
+"""Attempts after which something set aside is left to a person."""
 _CHUNK = 1000
 _BATCH = {"params": 100, "metrics": 1000, "datasets": 100}
 
 _log = logging.getLogger(__name__)
+
+
+def latest_rows(store: Connection) -> dict[str, int]:
+    """Position of the newest row of each stream."""
+    newest: dict[str, int] = {}
+    for stream in outbox.STREAMS:
+        ((position,),) = store.execute(f"SELECT MAX(seq) FROM {stream}")
+        newest[stream] = int(position or 0)
+    return newest
 
 
 class Pass:
@@ -38,14 +49,13 @@ class Pass:
     ``attempts`` outlives a pass, so that an item which always fails is set aside after some passes.
     """
 
-    def __init__(
-        self, link: Link, attempts: Counter[tuple[str, int]], progress: Progress | None = None
-    ) -> None:
+    def __init__(self, link: Link, attempts: Counter[tuple[str, int]], progress: Progress | None = None) -> None:
         self.link = link
         self.delivered: Counter[str] = Counter()
         self._attempts = attempts
         self._progress = progress
         self._refused: list[tuple[outbox.Item, str]] = []
+        self._goal: dict[str, int] = {}
 
     def run(self) -> Counter[str]:
         """Deliver all that is pending now; counts by kind.
@@ -54,6 +64,8 @@ class Pass:
             UnreachableError: MLflow does not answer, refuses the credentials, or fails as a whole.
             TransientError: something that may be gone at the next pass.
         """
+        # A loop that logs faster than MLflow takes it must not keep a pass from ever ending.
+        self._goal = latest_rows(self.link.store)
         with mlflow_environment():
             while events := outbox.pending(self.link.store, self.link.target.key, "run_events", _CHUNK):
                 self._begin_runs(events)
@@ -68,6 +80,8 @@ class Pass:
         store, key = self.link.store, self.link.target.key
         with mlflow_environment():
             for letter in outbox.dead_letters(store, key):
+                if letter.attempts >= MAX_REVIVALS:
+                    continue
                 item = outbox.dead_item(store, letter)
                 if item is None:
                     outbox.revive(store, letter)
@@ -94,13 +108,16 @@ class Pass:
         self._each([e for e in events if e.data["kind"] == "deleted"], "deleted", runs.send_deletion)
 
     def _deliver_streams(self) -> None:
-        link = self.link
         for stream in outbox.STREAMS:
             if stream == "run_events":
                 continue
-            while items := outbox.pending(link.store, link.target.key, stream, _CHUNK):
+            while items := self._pending(stream):
                 self._deliver(stream, items)
                 self._advance(stream, items[-1].position)
+
+    def _pending(self, stream: str) -> list[outbox.Item]:
+        items = outbox.pending(self.link.store, self.link.target.key, stream, _CHUNK)
+        return [item for item in items if item.position <= self._goal.get(stream, 0)]
 
     def _deliver(self, stream: str, items: Sequence[outbox.Item]) -> None:
         if stream == "run_events":
@@ -184,9 +201,7 @@ class Pass:
 
 
 def _named(item: outbox.Item) -> str:
-    what = next(
-        (item.data[name] for name in ("key", "path", "name", "kind") if name in item.data), item.position
-    )
+    what = next((item.data[name] for name in ("key", "path", "name", "kind") if name in item.data), item.position)
     return f"{item.stream} {str(what)[:100]!r} of run {str(item.run_uid)[:8]}"
 
 
@@ -220,4 +235,4 @@ _GROUPED: dict[str, Send] = {
     "metrics": runs.send_metrics,
     "datasets": files.send_datasets,
 }
-__all__ = ["MAX_ATTEMPTS", "Pass", "Progress"]
+__all__ = ["MAX_ATTEMPTS", "Pass", "Progress", "latest_rows"]

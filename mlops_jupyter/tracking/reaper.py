@@ -58,9 +58,7 @@ def _lock(settings: Settings, session_id: str) -> Path:
 
 
 def _end_runs(store: Connection, session_id: SessionId) -> list[RunUid]:
-    rows = store.execute(
-        "SELECT run_uid FROM runs WHERE session_id = ? AND status = 'RUNNING'", (session_id,)
-    )
+    rows = store.execute("SELECT run_uid FROM runs WHERE session_id = ? AND status = 'RUNNING'", (session_id,))
     killed: list[RunUid] = []
     for (run_uid,) in rows:
         if store_runs.end_run(store, RunUid(run_uid), RunStatus.KILLED, at=_last_sign_of_run(store, run_uid)):

@@ -133,9 +133,7 @@ def _experiment_id(link: Link, name: str) -> str:
         experiment = link.client.get_experiment_by_name(candidate)
         if experiment is None:
             try:
-                made = link.client.create_experiment(
-                    candidate, artifact_location=_artifact_location(link, candidate)
-                )
+                made = link.client.create_experiment(candidate, artifact_location=_artifact_location(link, candidate))
             except MlflowException as error:
                 if str(error.error_code) != "RESOURCE_ALREADY_EXISTS":
                     raise
@@ -145,9 +143,7 @@ def _experiment_id(link: Link, name: str) -> str:
                 return str(made)
         if experiment is not None and experiment.lifecycle_stage == "active":
             return str(experiment.experiment_id)
-        _log.warning(
-            "experiment %r is deleted in MLflow; restore it there to have its runs together", candidate
-        )
+        _log.warning("experiment %r is deleted in MLflow; restore it there to have its runs together", candidate)
     return "0"
 
 
@@ -175,8 +171,7 @@ def send_metrics(link: Link, run_id: str, rows: Sequence[outbox.Item]) -> None:
     from mlflow.entities import Metric
 
     metrics = [
-        Metric(escape_key(row.data["key"]), row.data["value"], row.data["timestamp"], row.data["step"])
-        for row in rows
+        Metric(escape_key(row.data["key"]), row.data["value"], row.data["timestamp"], row.data["step"]) for row in rows
     ]
     link.client.log_batch(run_id, metrics=metrics)
     fault_point("metrics_sent")
@@ -187,14 +182,9 @@ def send_tags(link: Link, run_id: str, rows: Sequence[outbox.Item]) -> None:
     from mlflow.entities import RunTag
 
     run_uid = str(rows[0].run_uid)
-    current: dict[str, str] = dict(
-        link.store.execute("SELECT key, value FROM tags WHERE run_uid = ?", (run_uid,))
-    )
+    current: dict[str, str] = dict(link.store.execute("SELECT key, value FROM tags WHERE run_uid = ?", (run_uid,)))
     wanted = {row.data["payload"]["key"]: row.data["payload"]["value"] for row in rows}
-    tags = [
-        RunTag(escape_key(key), cut_value(current.get(key, value), TAG_LIMIT))
-        for key, value in wanted.items()
-    ]
+    tags = [RunTag(escape_key(key), cut_value(current.get(key, value), TAG_LIMIT)) for key, value in wanted.items()]
     link.client.log_batch(run_id, tags=tags)
     fault_point("tags_sent")
 

@@ -15,7 +15,7 @@ from mlops_jupyter.store.delivery_process import delivery_lock
 
 from .failures import first_line
 from .link import Link, open_link
-from .passes import Pass, Progress
+from .passes import Pass, Progress, latest_rows
 from .reaper import living_sessions, reap
 from .report import SyncReport, read_status, wake_path, write_status
 from .target import Target, mlflow_environment, target_of
@@ -56,15 +56,18 @@ def sync(
     deadline = None if timeout is None else time.monotonic() + timeout
     try:
         killed = reap(store, settings)
-        before = _positions(store, target_of(settings))
+        # What a living kernel records from here on is for the next delivery.
+        goal = latest_rows(store)
         if not lease.acquire():
-            report = _wait(store, settings, lease, deadline, killed, before)
-            if report is not None:
+            report = _wait(store, settings, lease, deadline, killed, goal)
+            if report is not None and not watch:
                 return report
+            while report is not None and not lease.acquire():
+                time.sleep(TICK)  # the other process ends when it is idle; this one goes on after it
         try:
             if watch:
                 Watch(store, settings, progress, forever=True).run()
-            return _deliver(store, settings, deadline, progress, killed)
+            return _deliver(store, settings, deadline, progress, killed, goal)
         finally:
             lease.release()
     finally:
@@ -77,6 +80,7 @@ def _deliver(
     deadline: float | None,
     progress: Progress | None,
     killed: list[RunUid],
+    goal: Mapping[str, int],
 ) -> SyncReport:
     """Deliver in this process, which holds the lease; with a deadline, try again until then."""
     attempts: Counter[tuple[str, int]] = Counter()
@@ -109,7 +113,7 @@ def _deliver(
             time.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
     write_status(settings, delivered, error)
-    return _report(store, target_of(settings), delivered, killed, error)
+    return _report(store, target_of(settings), delivered, killed, goal, error)
 
 
 def _wait(
@@ -118,29 +122,27 @@ def _wait(
     lease: FileLock,
     deadline: float | None,
     killed: list[RunUid],
-    before: Mapping[str, int],
+    goal: Mapping[str, int],
 ) -> SyncReport | None:
     """Wait until the other process has delivered all; None where it ended and this one has the lease."""
     target = target_of(settings)
+    before = _positions(store, target)
     asked = time.time()
     _wake(settings)
     while True:
-        left = outbox.backlog(store, target.key)
-        if not left.pending:
-            return _report(store, target, _moved(store, target, before), killed, None)
+        if not _left(store, target, goal):
+            return _report(store, target, _moved(store, target, before), killed, goal, None)
         if lease.acquire():
             return None
         status = read_status(settings)
         if status is not None and status.error is not None and status.at > asked and deadline is None:
             error: MlopsError = UnreachableError(status.error, hint=status.hint)
-            return _report(store, target, _moved(store, target, before), killed, error)
+            return _report(store, target, _moved(store, target, before), killed, goal, error)
         if deadline is not None and time.monotonic() >= deadline:
-            error = RunTimeoutError(
-                "The delivery process is still at work.", hint="Give it more time: mlops sync"
-            )
+            error = RunTimeoutError("The delivery process is still at work.", hint="Give it more time: mlops sync")
             if status is not None and status.error is not None:
                 error = UnreachableError(status.error, hint=status.hint)
-            return _report(store, target, _moved(store, target, before), killed, error)
+            return _report(store, target, _moved(store, target, before), killed, goal, error)
         time.sleep(_WAIT_TICK)
 
 
@@ -155,12 +157,13 @@ def _report(
     target: Target,
     delivered: Mapping[str, int],
     killed: list[RunUid],
+    goal: Mapping[str, int],
     error: MlopsError | None,
 ) -> SyncReport:
     return SyncReport(
         target=target.key,
         delivered={kind: number for kind, number in delivered.items() if number},
-        remaining=dict(outbox.backlog(store, target.key).by_stream),
+        remaining=_left(store, target, goal),
         dead_letters=tuple(outbox.dead_letters(store, target.key)),
         killed=tuple(killed),
         error=error,
@@ -173,12 +176,21 @@ def _positions(store: Connection, target: Target) -> dict[str, int]:
 
 def _moved(store: Connection, target: Target, before: Mapping[str, int]) -> dict[str, int]:
     """Rows by which the cursors moved: what the other process delivered while this one waited."""
-    moved: dict[str, int] = {}
-    for stream, start in before.items():
-        end = outbox.position(store, target.key, stream)
-        ((count,),) = store.execute(f"SELECT COUNT(*) FROM {stream} WHERE seq > ? AND seq <= ?", (start, end))
-        moved[stream] = int(count)
-    return moved
+    return {
+        stream: _count(store, stream, start, outbox.position(store, target.key, stream))
+        for stream, start in before.items()
+    }
+
+
+def _left(store: Connection, target: Target, goal: Mapping[str, int]) -> dict[str, int]:
+    """Rows up to the goal that the target lacks, of each stream that has any."""
+    counts = {s: _count(store, s, outbox.position(store, target.key, s), end) for s, end in goal.items()}
+    return {stream: count for stream, count in counts.items() if count}
+
+
+def _count(store: Connection, stream: str, after: int, upto: int) -> int:
+    ((count,),) = store.execute(f"SELECT COUNT(*) FROM {stream} WHERE seq > ? AND seq <= ?", (after, upto))
+    return int(count)
 
 
 class Watch:

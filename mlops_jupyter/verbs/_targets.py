@@ -45,17 +45,15 @@ def resolve(workspace: Workspace, target: str | int, *, session_id: SessionId | 
     """
     store = workspace.store
     if isinstance(target, int):
-        return Target(
-            executions=(at_position(store, session_id or provenance.latest_session(store), target),)
-        )
-    kind, _, rest = target.partition(":")
+        return Target(executions=(at_position(store, session_id or provenance.latest_session(store), target),))
+    kind, colon, rest = target.partition(":")
     if not target.strip():
         raise UsageError("The target is empty.", hint="Give a variable, a file, run:ID or cell:ID.")
-    if kind == "run":
+    if colon and kind == "run":
         return _run(store, rest)
-    if kind == "cell":
+    if colon and kind == "cell":
         return _cell(workspace, rest)
-    if kind == "model":
+    if colon and kind == "model":
         raise _no_registry(rest)
     return _variable_or_file(workspace, target, session_id)
 
@@ -160,9 +158,7 @@ def _cell(workspace: Workspace, text: str) -> Target:
 
 def _no_registry(text: str) -> UsageError:
     if not _MODEL.match(text):
-        return UsageError(
-            f"{text!r} names no model version.", hint="Give model:NAME@ALIAS or model:NAME/VERSION."
-        )
+        return UsageError(f"{text!r} names no model version.", hint="Give model:NAME@ALIAS or model:NAME/VERSION.")
     return UsageError(
         f"This workspace has no registered models, so model:{text} names none.",
         hint="The models that a run fitted are in the lineage of run:ID (mlops runs list).",

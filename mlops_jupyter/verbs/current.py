@@ -15,8 +15,8 @@ from .lineage import Direction
 from .lineage import lineage as lineage_in
 
 if TYPE_CHECKING:
-    from mlops_jupyter.lineage import LineageGraph
     from mlops_jupyter.notebook import GatheredSlice
+    from mlops_jupyter.provenance import LineageGraph
 
 
 @contextmanager

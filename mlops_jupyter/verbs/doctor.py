@@ -17,6 +17,7 @@ from mlops_jupyter._version import __version__
 from mlops_jupyter.config import Settings, is_network_filesystem, load_settings
 from mlops_jupyter.errors import MlopsError
 from mlops_jupyter.store import Connection, is_held, open_workspace_store
+from mlops_jupyter.store.delivery_process import delivery_lock
 
 Status = Literal["ok", "warning", "failed", "absent"]
 Check = dict[str, str]
@@ -112,7 +113,7 @@ def _faults(store: Connection) -> Check:
 
 def _delivery(settings: Settings, store: Connection) -> Check:
     (letters,) = store.execute("SELECT COUNT(*) FROM dead_letters")[0]
-    state = "running" if is_held(settings.locks / "delivery.lock") else "not running (it starts by itself)"
+    state = "running" if is_held(delivery_lock(settings)) else "not running (it starts by itself)"
     if letters:
         (last,) = store.execute("SELECT error FROM dead_letters ORDER BY seq DESC LIMIT 1")[0]
         return _check("delivery", "warning", f"{state}; {letters} records were refused: {last}", "mlops sync --json")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from mlops_jupyter.entities import EntityKind, SessionId
 from mlops_jupyter.errors import TargetNotFoundError, UsageError
-from mlops_jupyter.lineage import MemorySource, Slice, backward_slice
-from mlops_jupyter.lineage.slices import Certainty
 from mlops_jupyter.notebook import GatheredSlice, read_notebook, static_records
+from mlops_jupyter.provenance import MemorySource, Slice, backward_slice
+from mlops_jupyter.provenance.slices import Certainty
 from mlops_jupyter.store import executions as records
 from mlops_jupyter.store import provenance
 from mlops_jupyter.workspace import Workspace

@@ -13,8 +13,8 @@ from mlops_jupyter.entities import (
     Used,
     VersionId,
 )
-from mlops_jupyter.lineage import LineageGraph, Records, downstream, in_order, upstream
-from mlops_jupyter.lineage.graph import execution_id, run_id, version_id
+from mlops_jupyter.provenance import LineageGraph, Records, downstream, in_order, upstream
+from mlops_jupyter.provenance.graph import execution_id, run_id, version_id
 from mlops_jupyter.store import executions as records
 from mlops_jupyter.store.provenance import StoreSource
 from mlops_jupyter.store.runs import load_runs, run_models

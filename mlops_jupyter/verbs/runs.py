@@ -28,7 +28,7 @@ def list_runs(
     workspace: Workspace,
     *,
     filter: str = "",  # noqa: A002 - the name of the flag and of MLflow
-    order_by: Sequence[str] = (),
+    order_by: Sequence[str] | str = (),
     limit: int | None = 100,
     offset: int = 0,
     team: bool = False,
@@ -257,4 +257,5 @@ def _parsed(text: str) -> Any:
 
 
 def _milliseconds(at: float) -> int:
-    return round(at * 1000)
+    # Cut off and not rounded, as delivery does for MLflow and search for filters: one run has one start time.
+    return int(at * 1000)

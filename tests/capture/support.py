@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 def shell(*, captured: bool = True) -> Iterator[InteractiveShell]:
     """An InteractiveShell of its own, with the extension loaded."""
     InteractiveShell.clear_instance()
-    made = InteractiveShell.instance(colors="NoColor")
+    made = InteractiveShell.instance(colors="nocolor")
     made.history_manager.enabled = False
     try:
         if captured:
@@ -30,6 +31,7 @@ def shell(*, captured: bool = True) -> Iterator[InteractiveShell]:
         yield made
     finally:
         capture.unload(made)
+        atexit.unregister(made.atexit_operations)
         made.atexit_operations()
         InteractiveShell.clear_instance()
 
@@ -102,8 +104,15 @@ class Kernel:
             elif kind == "status" and content["execution_state"] == "idle":
                 break
         reply.stdout, reply.stderr = plain(reply.stdout), plain(reply.stderr)
-        reply.status = self.client.get_shell_msg(timeout=timeout)["content"]["status"]
+        reply.status = self.reply_to(message_id, timeout=timeout)
         return reply
+
+    def reply_to(self, message_id: str, *, timeout: float = 60.0) -> str:
+        """Status of the reply to one request; late replies to others (``kernel_info``) are passed over."""
+        while True:
+            message = self.client.get_shell_msg(timeout=timeout)
+            if message["parent_header"].get("msg_id") == message_id:
+                return str(message["content"]["status"])
 
     def close(self) -> None:
         """End the kernel as Jupyter does."""
@@ -117,4 +126,4 @@ def plain(text: str) -> str:
     text = _ANSI.sub("", text)
     text = re.sub(r"0x[0-9a-f]+", "0xADDRESS", text)
     text = re.sub(r"^( *1) #$", r"\1 ", text, flags=re.MULTILINE)
-    return re.sub(r"/tmp/ipykernel_\d+/\d+\.py", "CELL", text)  # noqa: S108 - a pattern, no path
+    return re.sub(r"/tmp/ipykernel_\d+/\d+\.py", "CELL", text)

@@ -71,7 +71,7 @@ ROUND_TRIPS: dict[str, tuple[str, Callable[[], object], Callable[[], object]]] =
         lambda: FRAME.to_parquet("a.parquet"),
         lambda: pd.read_parquet("a.parquet"),
     ),
-    "pandas pickle": ("a.pkl", lambda: FRAME.to_pickle("a.pkl"), lambda: pd.read_pickle("a.pkl")),  # noqa: S301
+    "pandas pickle": ("a.pkl", lambda: FRAME.to_pickle("a.pkl"), lambda: pd.read_pickle("a.pkl")),
     "pandas feather": (
         "a.feather",
         lambda: FRAME.to_feather("a.feather"),
@@ -126,8 +126,8 @@ def test_libraries_that_open_behind_pythons_back(
     cell: Cell, library: str, key: str, write: str, read: str
 ) -> None:
     scope = {"lib": pytest.importorskip(library), "pd": pd, "FRAME": FRAME}
-    written = cell(lambda: exec(write, scope))  # noqa: S102 - the text is above
-    was_read = cell(lambda: exec(read, scope))  # noqa: S102 - the text is above
+    written = cell(lambda: exec(write, scope))
+    was_read = cell(lambda: exec(read, scope))
     assert names(written) == ([], [key])
     assert names(was_read) == ([key], [])
     assert written.writes[0].digest == was_read.reads[0].digest
@@ -310,7 +310,7 @@ def test_code_caches_and_devices_are_no_data(cell: Cell, tmp_path: Path) -> None
     assert names(cell(code)) == ([], [])
 
 
-class socket_pair:  # noqa: N801 - reads as what it is
+class socket_pair:
     """A pipe opened by number, as libraries do."""
 
     def __enter__(self) -> None:
@@ -350,7 +350,7 @@ def test_names_that_are_no_text_can_be_stored(cell: Cell, tmp_path: Path) -> Non
     path = os.fsencode(tmp_path) + b"/bad\xff.csv"
 
     def code() -> None:
-        with open(path, "wb") as stream:  # noqa: PTH123 - bytes
+        with open(path, "wb") as stream:
             stream.write(b"x")
 
     assert names(cell(code)) == ([], ["bad\\udcff.csv"])
@@ -450,7 +450,7 @@ def test_the_users_own_open_and_id_work(cell: Cell, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(builtins, "open", replaced)
 
     def code() -> None:
-        with open("a", "w") as stream:  # noqa: PTH123 - the user's
+        with open("a", "w") as stream:
             stream.write("x")
         id(stream)
 

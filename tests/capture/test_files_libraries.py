@@ -68,7 +68,7 @@ def reads(access: FileAccess) -> list[str]:
 def test_urls_are_declared_reads_whatever_fetches_them(tracker: FileTracker, url: str) -> None:
     for fetch in (
         lambda place: pd.read_csv(place),
-        lambda place: urlopen(place).close(),  # noqa: S310 - a server of this test
+        lambda place: urlopen(place).close(),
         lambda place: requests.get(place, timeout=10).close(),
     ):
         tracker.begin()
@@ -224,7 +224,7 @@ def test_everything_is_put_back_and_may_be_wrapped_again(tracker: FileTracker) -
 @pytest.mark.usefixtures("tracker")
 def test_wrapped_classes_pickle() -> None:
     opened = fsspec.core.OpenFile(fsspec.filesystem("file"), str(Path("a").absolute()), mode="rb")
-    assert pickle.loads(pickle.dumps(opened)).path == opened.path  # noqa: S301 - our own bytes
+    assert pickle.loads(pickle.dumps(opened)).path == opened.path
 
 
 def test_objects_of_the_users_are_not_called(tracker: FileTracker) -> None:

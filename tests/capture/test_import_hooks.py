@@ -55,7 +55,7 @@ def test_no_trace_is_left_on_module_spec_and_loader(folder: Path) -> None:
     assert type(module.__loader__).__name__ == "SourceFileLoader"
     assert "exec_module" not in vars(module.__loader__)
     assert import_hooks._finder not in sys.meta_path
-    assert isinstance(pickle.loads(pickle.dumps(module.Thing())), module.Thing)  # noqa: S301 - our own bytes
+    assert isinstance(pickle.loads(pickle.dumps(module.Thing())), module.Thing)
 
 
 def test_finding_reloading_and_pickling_a_spec_work(folder: Path) -> None:
@@ -65,7 +65,7 @@ def test_finding_reloading_and_pickling_a_spec_work(folder: Path) -> None:
     spec = importlib.util.find_spec("hooked_c")
     assert spec is not None
     assert isinstance(spec, ModuleSpec)
-    assert pickle.loads(pickle.dumps(spec.name)) == "hooked_c"  # noqa: S301 - our own bytes
+    assert pickle.loads(pickle.dumps(spec.name)) == "hooked_c"
     assert seen == []
     module = importlib.import_module("hooked_c")
     (folder / "hooked_c.py").write_text("value = 22\n")

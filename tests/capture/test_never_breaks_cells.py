@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import pytest
 
 from tests.capture.support import Kernel, Reply
@@ -82,7 +81,7 @@ def _without_status(reply: Reply) -> Reply:
 
 @pytest.fixture(scope="module")
 def replies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Reply]]:
-    """All cells in three kernels: bare, captured, tracked (compared with a bare one that has a comment as its first line)."""
+    """All cells in four kernels: bare, captured, tracked, and bare with a comment where ``%%track`` stands."""
     import os
     from pathlib import Path
 

@@ -22,7 +22,7 @@ from mlops_jupyter.entities import (
     Used,
     VersionId,
 )
-from mlops_jupyter.lineage import MemorySource
+from mlops_jupyter.provenance import MemorySource
 from mlops_jupyter.store import Connection
 from mlops_jupyter.store.executions import append_execution, append_versions, start_session
 

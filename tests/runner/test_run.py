@@ -256,3 +256,21 @@ def test_the_output_keeps_nothing_of_an_earlier_run(workspace: Workspace, folder
     result = run_notebook(workspace, source, folder / "out.ipynb")
     assert outputs(result.output)[1] == ""
     assert source.read_bytes() == before, "the notebook itself is not touched"
+
+
+def test_capture_runs_in_the_kernel_and_tracked_cells_are_children(execute: Execute, workspace: Workspace) -> None:
+    result = execute(
+        "%load_ext mlops_jupyter", "rate = 0.5", "%%track fit\naccuracy = rate * 1.8\nprint('tracked')", "accuracy"
+    )
+    assert (result.state, result.lineage, result.warnings) == (State.SUCCEEDED, "full", ())
+    assert outputs(result.output)[2].startswith("tracked\n")
+    assert outputs(result.output)[3] == "0.9"
+    rows = workspace.store.execute(
+        "SELECT name, parent_uid, status FROM runs WHERE run_uid != ? AND deleted_at IS NULL", (result.run_id,)
+    )
+    assert rows == [("fit", result.run_id, "FINISHED")]
+    document = nbformat.read(result.output, as_version=4)
+    recorded = workspace.store.execute("SELECT cell_id, notebook FROM executions ORDER BY position")
+    assert set(recorded) <= {(cell.id, "nb.ipynb") for cell in document.cells}
+    assert (document.cells[2].id, "nb.ipynb") in recorded
+    assert workspace.store.execute("SELECT COUNT(*) FROM sessions WHERE ended_at IS NULL") == [(0,)]

@@ -22,7 +22,8 @@ from . import make
 # MLflow's own use of SQLAlchemy.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 
-_START = 1_700_000_000_123
+# Seconds as a float hold eighths exactly.
+_START = 1_700_000_000_125
 _STATUSES = [RunStatus.RUNNING, RunStatus.FINISHED, RunStatus.FAILED, RunStatus.KILLED]
 _ACCURACIES = [0.5, 0.9, 0.9, math.nan, None, math.inf, -math.inf, 0.0, -1.5]
 _MODELS = ["tree", "Tree", "a%b", "a_b", "a*b", "a?b", "[x]", None, 'it"s', "größe", "GRÖSSE"]
@@ -39,7 +40,7 @@ def _rows() -> Iterator[dict[str, Any]]:
             "status": status,
             # Not in the order of n, and never the same twice: ties are broken by ids, which differ.
             "start": _START + (n * 17 % 44) * 1000,
-            "end": None if status is RunStatus.RUNNING else _START + n * 500 + 1,
+            "end": None if status is RunStatus.RUNNING else _START + n * 500,
             "metrics": {
                 k: v for k, v in (("acc", _ACCURACIES[n % 9]), ("val loss", n / 7 if n % 2 else None)) if v is not None
             },
@@ -292,6 +293,8 @@ def test_pages_join_to_the_whole(filled: Connection) -> None:
     assert {n for _, n in pages} == {total}
     assert search_runs(filled, offset=40)[0] == search_runs(filled)[0][40:]
     assert search_runs(filled, limit=0) == ([], 44)
+    assert search_runs(filled, filter="params.model = 'tree'", limit=1, offset=50) == ([], 4)
+    assert search_runs(filled, order_by="metrics.acc DESC") == (whole, total)
 
 
 def test_what_only_we_take(filled: Connection) -> None:
@@ -306,6 +309,12 @@ def test_what_only_we_take(filled: Connection) -> None:
     assert found("metrics.acc IS NULL") == list(range(4, 44, 9))
     assert found("end_time IS NULL") == list(range(0, 44, 4))
     assert found("params.model = 'it''s'") == []
+
+
+def test_the_shown_start_time_finds_the_run(store: Connection) -> None:
+    run = make.run(started_at=1_700_000_000.1239)
+    runs.start_run(store, run)
+    assert search_runs(store, filter="start_time = 1700000000123")[0] == [run.run_uid]
 
 
 def test_mlflows_id_of_a_run_works_too(store: Connection) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from mlops_jupyter.config import Settings
 from mlops_jupyter.store import Connection, open_workspace_store
 

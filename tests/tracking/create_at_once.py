@@ -9,10 +9,11 @@ import os
 import sys
 from pathlib import Path
 
-import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 imported here so that no child has to
+import mlflow.store.tracking.sqlalchemy_store
+from workspaces import settings_of
+
 from mlops_jupyter.tracking.embedded import prepare_database
 from mlops_jupyter.tracking.target import mlflow_environment, target_of
-from workspaces import settings_of
 
 
 def main(roots: list[Path]) -> None:

@@ -74,7 +74,7 @@ def answering(status: int, body: bytes, kind: str = "application/json") -> Itera
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_POST = do_PUT = _answer
+        do_GET = do_POST = do_PUT = _answer  # noqa: N815 the names that http.server calls
 
         def log_message(self, *_: object) -> None:
             """Not on the tests' output."""

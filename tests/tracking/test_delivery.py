@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+
 from mlops_jupyter.config import Settings
 from mlops_jupyter.data.exchange import open_exchange
 from mlops_jupyter.entities import Artifact, DatasetVersion, Digest, Metric, Param, RunStatus
@@ -71,7 +72,11 @@ def test_a_run_is_complete_in_mlflow_words(settings: Settings, store: Connection
     run_uid = new_run(store, "fit", notebook="deep/train.ipynb", started_at=1_700_000_000.5)
     runs.end_run(store, run_uid, RunStatus.FAILED, at=1_700_000_060.25)
     info = delivered(settings, store, run_uid)
-    assert (info.info.start_time, info.info.end_time, info.info.status) == (1_700_000_000_500, 1_700_000_060_250, "FAILED")
+    assert (info.info.start_time, info.info.end_time, info.info.status) == (
+        1_700_000_000_500,
+        1_700_000_060_250,
+        "FAILED",
+    )
     assert info.info.user_id == "ada"
     assert info.data.tags["mlflow.source.name"] == "deep/train.ipynb"
     assert info.data.tags["mlflow.source.type"] == "NOTEBOOK"
@@ -92,7 +97,10 @@ def test_numbers_that_are_none(settings: Settings, store: Connection) -> None:
     runs.log_metrics(store, run_uid, [Metric(key=k, value=v, step=0, timestamp=1) for k, v in values.items()])
     metrics = delivered(settings, store, run_uid).data.metrics
     assert math.isnan(metrics["nan"])
-    assert (metrics["up"], metrics["down"]) == (pytest.approx(1.7976931348623157e308), pytest.approx(-1.7976931348623157e308))
+    assert (metrics["up"], metrics["down"]) == (
+        pytest.approx(1.7976931348623157e308),
+        pytest.approx(-1.7976931348623157e308),
+    )
 
 
 def test_what_does_not_fit_is_kept_in_a_file(settings: Settings, store: Connection) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+
 from mlops_jupyter.config import Settings
 from mlops_jupyter.errors import NewerSchemaError, UsageError
 from mlops_jupyter.store import Connection, runs
@@ -48,7 +52,16 @@ def old_database(path: Path) -> None:
             "('0123456789abcdef0123456789abcdef', 'old run', 7, 'FINISHED', 'active', 1, '/nowhere', 'LOCAL', 'ada', "
             "'', '', '')"
         )
-        raw.execute("INSERT INTO params (key, value, run_uuid) VALUES ('lr', '0.1', '0123456789abcdef0123456789abcdef')")
+        raw.execute(
+            "INSERT INTO params (key, value, run_uuid) VALUES ('lr', '0.1', '0123456789abcdef0123456789abcdef')"
+        )
+    aged(path)
+
+
+def aged(path: Path) -> None:
+    """As if nobody had written to it for an hour: what is new may be another program's work in progress."""
+    long_ago = time.time() - 3600
+    os.utime(path, (long_ago, long_ago))
 
 
 def revision_of(path: Path) -> str:
@@ -111,7 +124,30 @@ def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
     settings.state.mkdir()
     with closing(sqlite3.connect(settings.state / "mlflow.db")) as raw, raw:
         raw.execute("CREATE TABLE notes (text TEXT)")
+    aged(settings.state / "mlflow.db")
     assert "no MLflow database" in str(sync(settings).error)
+
+
+def test_a_database_that_someone_is_making_is_waited_for(tmp_path: Path, template: Path) -> None:
+    """A cell that calls mlflow itself makes the database in place, schema by schema."""
+    settings = settings_of(tmp_path)
+    database = settings.state / "mlflow.db"
+    old_database(database)
+    os.utime(database)
+    finish = threading.Timer(1.0, lambda: database.write_bytes(template.read_bytes()))
+    finish.start()
+    assert sync(settings).error is None
+    finish.join()
+    assert list(settings.state.glob("*.backup")) == [], "it was taken for an old one"
+    assert MlflowClient(tracking_uri=settings.tracking_uri).get_experiment_by_name("from before") is None
+
+
+def test_an_empty_file_is_replaced(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    settings.state.mkdir()
+    (settings.state / "mlflow.db").touch()
+    aged(settings.state / "mlflow.db")
+    assert sync(settings).error is None
 
 
 def test_processes_that_start_at_once_make_one_database(tmp_path: Path) -> None:

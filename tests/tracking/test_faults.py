@@ -10,11 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from mlops_jupyter.tracking.faults import FAULT_POINTS
 
 from .workspaces import EXPECTED, child_environment
 
-AGAIN = ("run_created:3", "metrics_sent:2", "artifact_sent:2", "model_linked:2", "model_uploaded:2", "cursor_advanced:4")
+AGAIN = (
+    "run_created:3",
+    "metrics_sent:2",
+    "artifact_sent:2",
+    "model_linked:2",
+    "model_uploaded:2",
+    "cursor_advanced:4",
+)
 """Points where the second time differs from the first: one run, batch or model is complete, the next is not."""
 POINTS = [f"{point}:1" for point in FAULT_POINTS] + list(AGAIN)
 

@@ -11,6 +11,7 @@ import cloudpickle
 import numpy as np
 import pytest
 from mlflow import MlflowClient
+
 from mlops_jupyter.config import Settings
 from mlops_jupyter.data.exchange import open_exchange
 from mlops_jupyter.entities import Metric, RunUid

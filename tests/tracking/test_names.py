@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mlops_jupyter.tracking.names import KEY_LIMIT, escape_key, is_shortened, unescape_key
 
 NASTY = st.text(alphabet="_x01F5./ a%\n-:é<", max_size=30)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from mlops_jupyter.config import Settings
 from mlops_jupyter.errors import UnreachableError
 from mlops_jupyter.store import open_workspace_store, outbox

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -15,9 +16,19 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+
 from mlops_jupyter.config import Settings
 from mlops_jupyter.entities import Metric, RunStatus
-from mlops_jupyter.store import Connection, FileLock, delivery_process, executions, is_held, open_workspace_store, outbox, runs
+from mlops_jupyter.store import (
+    Connection,
+    FileLock,
+    delivery_process,
+    executions,
+    is_held,
+    open_workspace_store,
+    outbox,
+    runs,
+)
 from mlops_jupyter.store.delivery_process import delivery_lock, delivery_log, ensure_delivery
 from mlops_jupyter.tracking import sync
 from mlops_jupyter.tracking.reaper import living_sessions, reap
@@ -154,7 +165,7 @@ def test_a_killed_kernel_loses_one_value_at_most_and_is_killed_in_mlflow(
     assert client.get_run(run_id).info.status == "RUNNING"
 
     os.kill(kernel.pid, signal.SIGKILL)
-    last = int(([line] + kernel.stdout.readlines())[-1])
+    last = int([line, *kernel.stdout.readlines()][-1])
     kernel.wait()
     report = sync(settings)
     assert report.killed == (run_uid,)
@@ -189,6 +200,18 @@ def test_a_run_that_its_session_left_behind_is_killed(settings: Settings, store:
     assert runs.get_run(store, ended).status == RunStatus.FINISHED
 
 
+def test_a_sync_ends_while_a_kernel_goes_on_logging(
+    settings: Settings, store: Connection, kernel: subprocess.Popen[str]
+) -> None:
+    assert kernel.stdout is not None
+    run_uid = kernel.stdout.readline().strip()
+    runs.log_metrics(store, run_uid, [Metric(key="last", value=1.0, step=0, timestamp=1)])
+    report = sync(settings)
+    assert (report.error, report.remaining) == (None, {})
+    run_id = runs.get_run(store, run_uid).mlflow_run_id
+    assert MlflowClient(tracking_uri=settings.tracking_uri).get_run(run_id).data.metrics["last"] == 1.0
+
+
 def test_a_session_that_is_just_starting_is_not_dead(settings: Settings, store: Connection) -> None:
     new_run(store, session_id=new_session(store))
     assert reap(store, settings) == []
@@ -221,7 +244,7 @@ def test_one_that_keeps_dying_is_started_ever_more_rarely(
         clock[0] += 1.0
         if ensure_delivery(started):
             starts.append(clock[0])
-    pauses = [later - earlier for earlier, later in zip(starts, starts[1:], strict=False)]
+    pauses = [later - earlier for earlier, later in itertools.pairwise(starts)]
     assert pauses[:4] == [10.0, 20.0, 40.0, 80.0]
     assert max(pauses) <= 600.0
     delivery_process.delivery_lives(started)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
+
 import mlops_jupyter
 from mlops_jupyter.config import Settings, load_settings
 from mlops_jupyter.data.exchange import open_exchange
@@ -82,7 +83,9 @@ def new_session(store: Connection, **fields: Any) -> SessionId:
 
 def series(key: str, count: int) -> list[Metric]:
     """``count`` different values of one metric."""
-    return [Metric(key=key, value=1 / (step + 1), step=step, timestamp=1_700_000_000_000 + step) for step in range(count)]
+    return [
+        Metric(key=key, value=1 / (step + 1), step=step, timestamp=1_700_000_000_000 + step) for step in range(count)
+    ]
 
 
 class Doubler:
@@ -101,7 +104,11 @@ def new_model(settings: Settings, value: object, *, name: str = "model", **field
         "requirements": ("scikit-learn==1.5.0",),
     }  # fmt: skip
     return ModelRecord(
-        model_uid=uuid.uuid4().hex, name=name, digest=exchange.put_bytes(content), size=len(content), **(values | fields)
+        model_uid=uuid.uuid4().hex,
+        name=name,
+        digest=exchange.put_bytes(content),
+        size=len(content),
+        **(values | fields),
     )
 
 
@@ -173,7 +180,11 @@ def in_mlflow(settings: Settings, store: Connection, ids: dict[str, RunUid]) -> 
         matches = client.search_runs(experiments, f"tags.`mlops.run_uid` = '{run_uid}'", run_view_type=ViewType.ALL)
         run = client.get_run(matches[0].info.run_id)
         models = client.search_logged_models(experiments, f"source_run_id = '{run.info.run_id}'")
-        tags = {k: v for k, v in run.data.tags.items() if not k.startswith("mlflow.") and k not in ("mlops.run_uid", "mlops.delivered")}
+        tags = {
+            k: v
+            for k, v in run.data.tags.items()
+            if not k.startswith("mlflow.") and k not in ("mlops.run_uid", "mlops.delivered")
+        }
         found[role] = {
             "runs": len(matches),
             "mirrored": runs.get_run(store, run_uid).mlflow_run_id == run.info.run_id,

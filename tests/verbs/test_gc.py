@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mlops_jupyter.data.exchange import open_exchange
 from mlops_jupyter.entities import Artifact, Digest, Run, RunStatus
 from mlops_jupyter.errors import UsageError
 from mlops_jupyter.store import FileLock, executions, outbox, runs
@@ -187,3 +188,12 @@ def test_an_empty_workspace_has_nothing_to_remove(workspace: Workspace) -> None:
     for age in (-1.0, float("nan")):
         with pytest.raises(UsageError):
             gc(workspace, older_than_days=age)
+
+
+def test_an_object_that_is_put_again_is_young_again(workspace: Workspace) -> None:
+    """Between putting it and writing the record that names it nothing refers to it."""
+    exchange = open_exchange(workspace.settings)
+    digest, path = _object(workspace, b"put again", days=90)
+    assert exchange.put_bytes(b"put again") == digest
+    gc(workspace, older_than_days=0)
+    assert path.exists()

@@ -57,9 +57,7 @@ def layout(sizes: Mapping[str, Size], arrows: Sequence[tuple[str, str]]) -> Layo
         tops.append(y)
         heights.append(height)
         y += height + GAP_Y
-    centres = {
-        k: (xs[k] - left, tops[r] + heights[r] / 2) for r, row in enumerate(grid) for k in row if k in sizes
-    }
+    centres = {k: (xs[k] - left, tops[r] + heights[r] / 2) for r, row in enumerate(grid) for k in row if k in sizes}
     routes = {}
     for (a, b), flipped in forward.items():
         points = [(centres[a][0], centres[a][1] + sizes[a].height / 2)]

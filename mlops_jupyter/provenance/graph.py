@@ -301,9 +301,7 @@ def _edges(graph: LineageGraph) -> Iterable[Edge]:
     runs = {r.run_uid: run_id(r) for r in graph.runs}
     for e in graph.executions:
         if e.run_uid in runs:
-            yield Edge(
-                runs[e.run_uid], executions[e.execution_id], "was_informed_by", Grade.EXACT, "part of the run"
-            )
+            yield Edge(runs[e.run_uid], executions[e.execution_id], "was_informed_by", Grade.EXACT, "part of the run")
     for r in graph.runs:
         if r.parent_uid in runs:
             yield Edge(runs[r.parent_uid], runs[r.run_uid], "was_informed_by", Grade.EXACT, "child run")
@@ -313,9 +311,7 @@ def _edges(graph: LineageGraph) -> Iterable[Edge]:
             yield Edge(model_id(model), runs[uid], "was_generated_by", Grade.EXACT, "fitted in the run")
         if (uid, model.name) in fitted:
             variable = version_id(fitted[(uid, model.name)])
-            yield Edge(
-                model_id(model), variable, "was_derived_from", Grade.EXACT, "saved at the end of the cell"
-            )
+            yield Edge(model_id(model), variable, "was_derived_from", Grade.EXACT, "saved at the end of the cell")
 
 
 def _fitted(graph: LineageGraph) -> dict[tuple[RunUid, str], EntityVersion]:

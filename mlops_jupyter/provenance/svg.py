@@ -54,9 +54,7 @@ def to_html(graph: LineageGraph) -> str:
         notes.append(f"{shown.hidden} more are not drawn; the text and JSON forms have them")
     if graph.truncated:
         notes.append("there is more than was asked for")
-    small = (
-        f'<div style="font-size:11px;opacity:.75">{escape(clean(" · ".join(notes)))}</div>' if notes else ""
-    )
+    small = f'<div style="font-size:11px;opacity:.75">{escape(clean(" · ".join(notes)))}</div>' if notes else ""
     return f'<div style="overflow:auto;max-width:100%">{_svg(graph, shown)}{small}</div>'
 
 
@@ -76,11 +74,7 @@ def _svg(graph: LineageGraph, shown: View) -> str:
         f"<title>{name}</title><style>{_style()}</style>",
         f'<rect class="ml-bg" width="100%" height="100%" rx="8" fill="{_LIGHT["bg"]}"/>',
         f'<g transform="translate({_MARGIN:.0f},{_MARGIN:.0f})">',
-        *(
-            _arrow(edge, placed.routes[(edge.source, edge.target)])
-            for edge in shown.edges
-            if _drawn(edge, placed)
-        ),
+        *(_arrow(edge, placed.routes[(edge.source, edge.target)]) for edge in shown.edges if _drawn(edge, placed)),
         *(_box(node, placed.centres[node.id]) for node in shown.nodes),
         *_labels(shown, placed),
         "</g></svg>",
@@ -108,7 +102,9 @@ def _box(node: ViewNode, centre: Point) -> str:
     mark = "ml-focus" if node.focus or node.failed else "ml-line"
     inset = 16 if node.kind in ("execution", "file") else 20
     room = size.width - 2 * inset + 4
-    title = _fit(node.title, room - (34 if node.kind not in ("execution", "variable") else 0), 6.6)
+    # The end of a path says more than its beginning.
+    fit = _fit_end if node.kind == "file" else _fit
+    title = fit(node.title, room - (34 if node.kind not in ("execution", "variable") else 0), 6.6)
     # Code is set in the code font; facts about files, runs and models in the text font, which is narrower.
     code = node.kind in ("execution", "variable", "state")
     subtitle = _fit(node.subtitle, room, _MONO if code else 5.9)
@@ -136,8 +132,7 @@ def _box(node: ViewNode, centre: Point) -> str:
 
 def _text(text: str, colour: str, x: float, y: float, attributes: str) -> str:
     return (
-        f'<text class="ml-{colour}" fill="{_LIGHT[colour]}" x="{x:.1f}" y="{y:.1f}" {attributes}>'
-        f"{escape(text)}</text>"
+        f'<text class="ml-{colour}" fill="{_LIGHT[colour]}" x="{x:.1f}" y="{y:.1f}" {attributes}>{escape(text)}</text>'
     )
 
 
@@ -167,9 +162,7 @@ def _path(points: Sequence[Point]) -> str:
     for nx, ny in rest:
         half = (y + ny) / 2
         parts.append(
-            f"V{ny:.1f}"
-            if abs(nx - x) < 0.5
-            else f"C{x:.1f} {half:.1f} {nx:.1f} {half:.1f} {nx:.1f} {ny:.1f}"
+            f"V{ny:.1f}" if abs(nx - x) < 0.5 else f"C{x:.1f} {half:.1f} {nx:.1f} {half:.1f} {nx:.1f} {ny:.1f}"
         )
         x, y = nx, ny
     return "".join(parts)
@@ -216,6 +209,10 @@ def _fit(text: str, room: float, character: float) -> str:
     text = clean(text)
     most = max(1, int(room / character))
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _fit_end(text: str, room: float, character: float) -> str:
+    return _fit(text[::-1], room, character)[::-1]
 
 
 def _style() -> str:

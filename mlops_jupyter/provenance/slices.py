@@ -125,10 +125,8 @@ def backward_slice(
 ) -> Slice:
     """The executions that made ``version`` (or that ``execution`` needs, itself included).
 
-    Closure: a version needs the execution that generated it and, where it is a mutation, the version before
-        it; an
-    execution needs all that it used. Executions that failed are kept where they left something that is
-    needed.
+    A version needs the execution that generated it and, where it is a mutation, the version before it; an
+    execution needs all that it used. Executions that failed are kept where they left something that is needed.
 
     Args:
         source: the records.
@@ -152,9 +150,7 @@ def backward_slice(
     positions = {e.execution_id: e.position for e in records.executions}
     edges: dict[tuple[int | None, VersionId], SliceEdge] = {}
     if version is not None:
-        edges[(None, version.version_id)] = _edge(
-            None, version, versions, positions, version.grade, version.reason
-        )
+        edges[(None, version.version_id)] = _edge(None, version, versions, positions, version.grade, version.reason)
     for use in records.uses:
         used = versions.get(use.version_id)
         if used is not None and use.execution_id in positions:
@@ -165,9 +161,7 @@ def backward_slice(
             continue
         user, previous = positions[derived.execution_id], versions.get(derived.previous)
         if previous is not None and (user, derived.previous) not in edges:
-            edges[(user, derived.previous)] = _edge(
-                user, previous, versions, positions, derived.grade, derived.reason
-            )
+            edges[(user, derived.previous)] = _edge(user, previous, versions, positions, derived.grade, derived.reason)
     inputs = [
         v
         for v in records.versions
@@ -211,20 +205,14 @@ def _edge_order(edge: SliceEdge) -> tuple[float, int, str]:
     return (user, -1 if edge.maker is None else edge.maker, edge.name)
 
 
-def _notes(
-    executions: tuple[CellExecution, ...], inputs: list[EntityVersion], session: SessionId
-) -> list[str]:
+def _notes(executions: tuple[CellExecution, ...], inputs: list[EntityVersion], session: SessionId) -> list[str]:
     notes = []
     for execution in executions:
         if execution.status is not ExecutionStatus.OK:
             shown = execution.error or str(execution.status)
             notes.append(f"In [{count_of(execution)}] failed ({shown}) but left something that is needed.")
     for version in inputs:
-        if (
-            version.kind is EntityKind.FILE
-            and version.execution_id is not None
-            and version.session_id != session
-        ):
+        if version.kind is EntityKind.FILE and version.execution_id is not None and version.session_id != session:
             notes.append(f"{version.name} was written by another session; the slice reads it as it is.")
         elif version.kind is EntityKind.VARIABLE:
             notes.append(f"{version.name} was there before capture started; no recorded cell makes it.")

@@ -78,9 +78,7 @@ def view(graph: LineageGraph, *, limit: int | None = None) -> View:
     left_out = {e.execution_id for e in imports}
     several = len({e.notebook for e in graph.executions}) > 1
     runs = {r.run_uid: r for r in graph.runs}
-    nodes = [
-        _cell(e, several=several, focus=focus) for e in graph.executions if e.execution_id not in left_out
-    ]
+    nodes = [_cell(e, several=several, focus=focus) for e in graph.executions if e.execution_id not in left_out]
     shown = {node.id for node in nodes}
     versions = {v.version_id: v for v in graph.versions}
     makers = {v.version_id: f"execution:{v.execution_id}" for v in graph.versions if v.execution_id}
@@ -121,9 +119,7 @@ def view(graph: LineageGraph, *, limit: int | None = None) -> View:
         params = "\n".join(f"{k} = {v}" for k, v in r.params.items())
         tip = f"run {r.run_uid}\n{r.experiment}\n{r.status}\n{params}".strip()
         failed = r.status in ("FAILED", "KILLED")
-        nodes.append(
-            ViewNode(run_id(r), "run", r.name, metrics or str(r.status), tip, run_id(r) in focus, failed)
-        )
+        nodes.append(ViewNode(run_id(r), "run", r.name, metrics or str(r.status), tip, run_id(r) in focus, failed))
         if r.parent_uid in runs:
             arrows.add(run_id(r), run_id(runs[r.parent_uid]), None, Grade.EXACT)
     for uid, m in graph.models:

@@ -58,11 +58,7 @@ def to_openlineage(graph: LineageGraph) -> dict[str, Any]:
                 "mlopsJupyter_cellGraph": _facet(
                     f"{PRODUCER}#cell-graph-1",
                     target=graph.target,
-                    **{
-                        key: value
-                        for key, value in graph.to_json().items()
-                        if key in ("nodes", "edges", "truncated")
-                    },
+                    **{key: value for key, value in graph.to_json().items() if key in ("nodes", "edges", "truncated")},
                 )
             },
         },

@@ -85,9 +85,7 @@ def imports_note(shown: View) -> str:
 
 def _parts(node: ViewNode) -> list[str]:
     return [
-        text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
-        for text in (node.title, node.subtitle)
-        if text
+        text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…" for text in (node.title, node.subtitle) if text
     ]
 
 

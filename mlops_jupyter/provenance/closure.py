@@ -152,6 +152,4 @@ def downstream(
         executions = found.expand(users)
     records = found.records()
     kept = {e.execution_id for e in records.executions}
-    return Records(
-        records.executions, records.versions, tuple(u for u in records.uses if u.execution_id in kept)
-    )
+    return Records(records.executions, records.versions, tuple(u for u in records.uses if u.execution_id in kept))
