@@ -13,6 +13,8 @@ export const ROW_HEIGHT = 68;
 /** Rows before the end of what is loaded at which more is fetched. */
 const AHEAD = 30;
 const CHIPS = 3;
+/** Rows that are kept for a way back, on screen or not. */
+const MAX_ROWS = 200;
 
 /**
  * One row. Plain DOM instead of React: a scroll makes dozens of them, and text set as `textContent` needs no escape.
@@ -115,16 +117,14 @@ class RunListModel extends WindowedListModel {
     return row;
   };
 
-  /** Show what the runs model holds now in the rows that are on screen; forget the others. */
+  /** Show what the runs model holds now in the rows that are on screen; forget others once there are many. */
   refresh(): void {
     for (const [index, row] of this._rows) {
-      if (!row.isAttached || index >= this._runs.runs.length) {
-        this._rows.delete(index);
-        if (!row.isAttached) {
-          row.dispose();
-        }
-      } else {
+      if (row.parent !== null) {
         this._fill(row);
+      } else if (this._rows.size > MAX_ROWS) {
+        this._rows.delete(index);
+        row.dispose();
       }
     }
     this.widgetCount = this._runs.runs.length;
@@ -208,6 +208,7 @@ export class RunList extends WindowedList<RunListModel> {
 
   private _onChanged(): void {
     this.viewModel.refresh();
+    this.update();
     const index = this._selectedIndex;
     const shown = index >= 0 && this.node.querySelector(`#${rowId(index)}`) !== null;
     if (shown) {
@@ -242,12 +243,25 @@ export class RunList extends WindowedList<RunListModel> {
     } else if (event.key in moves && last >= 0) {
       const next = Math.max(0, Math.min(last, moves[event.key]));
       this._runs.select(this._runs.runs[next].run_id);
-      void this.scrollToItem(next);
+      this._reveal(next);
     } else {
       return;
     }
     event.preventDefault();
     event.stopPropagation();
+  }
+
+  /** Scroll as little as needed, once the list has the height that the selection leaves it. */
+  private _reveal(index: number): void {
+    requestAnimationFrame(() => {
+      const { scrollTop, clientHeight } = this.outerNode;
+      const top = index * ROW_HEIGHT;
+      if (top < scrollTop) {
+        this.outerNode.scrollTop = top;
+      } else if (top + ROW_HEIGHT > scrollTop + clientHeight) {
+        this.outerNode.scrollTop = top + ROW_HEIGHT - clientHeight;
+      }
+    });
   }
 
   private readonly _runs: IRunsModel;

@@ -302,6 +302,10 @@ export class RunsModel implements IRunsModel {
         }
       }
     } catch (error) {
+      if (error instanceof ApiError && error.status === 400) {
+        // Perhaps the cursor is of another version's making: begin anew.
+        this._cursor = '';
+      }
       this._failed(error);
       throw error;
     }

@@ -19,7 +19,7 @@ from tests.browser.screen import execute, open_lab, open_panel, run, run_all, se
 
 pytestmark = pytest.mark.browser
 
-SIDEBAR_WIDTH = 430
+SIDEBAR_WIDTH = 480
 
 
 def test_quickstart_beside_its_runs(

@@ -99,7 +99,7 @@ function Body({ detail, model, actions, trans }: IDetailsProps & { detail: IRunD
       <Section id="params" title={trans.__('Parameters')} count={detail.param_details.length}>
         <Params detail={detail} trans={trans} />
       </Section>
-      <Section id="lineage" title={trans.__('Lineage')} count={model.lineage?.nodes.length ?? null}>
+      <Section id="lineage" title={trans.__('Lineage')} count={model.lineage?.nodes.length === 0 ? 0 : null}>
         {model.lineage ? (
           <LineageView graph={model.lineage} trans={trans} />
         ) : (
