@@ -15,7 +15,7 @@ import { CHANGED_EVENT, STATUS_MIME } from './tokens';
 const INTERVAL = 10_000;
 /** Milliseconds: at most this often for a burst of events. */
 const PACE = 300;
-const CHIPS = 4;
+const CHIPS = 3;
 
 /** What the kernel writes into the notebook; every key may be missing in a file from elsewhere. */
 interface IStatusData {

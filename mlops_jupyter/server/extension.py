@@ -27,7 +27,7 @@ def load_extension(server_app: ServerApp) -> None:
         events.register_event_schema(EVENT_SCHEMA)
         web_app.settings[SETTING] = Watcher(Workspaces(Path(server_app.root_dir)), events)
         base = web_app.settings["base_url"]
-        web_app.add_handlers(
+        web_app.add_handlers(  # type: ignore[no-untyped-call]
             ".*$", [(url_path_join(base, "mlops", "api", path), handler) for path, handler in HANDLERS]
         )
     except Exception:  # the server must start whatever is wrong with us
