@@ -67,7 +67,9 @@ def demo(folder: Path, *, on_cell: Callable[[int, int, str, str], None] | None =
             "executed notebook": result["output"],
         },
         "commands": {
-            "everything of the best run": f"cd {folder} && {_command('mlops')} runs show {best['run_id'][:8]}" if best else "",
+            "everything of the best run": f"cd {folder} && {_command('mlops')} runs show {best['run_id'][:8]}"
+            if best
+            else "",
             "the two models side by side": f"cd {folder} && {_command('mlops')} runs compare "
             + " ".join(document["run_id"][:8] for document in with_metric),
             "JupyterLab with the sidebar": "make lab",
