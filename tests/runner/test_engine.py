@@ -25,6 +25,8 @@ from mlops_jupyter.workspace import open_workspace
 
 from .conftest import ROOT, make, outputs, tagged
 
+pytestmark = pytest.mark.peer
+
 
 @pytest.fixture(autouse=True)
 def registered() -> None:

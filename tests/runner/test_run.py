@@ -122,7 +122,8 @@ def test_a_killed_kernel_is_told_with_signal_and_memory(execute: Execute, worksp
     result = execute(
         "print('kept')",
         # Earlier tests had larger children, so the peak is the one that was noted while the kernel lived.
-        "x = bytearray(200 * 2**20)\nimport os, time\nprint('said', flush=True)\ntime.sleep(2.5)\nos.kill(os.getpid(), 9)",
+        "import os, time\nx = bytearray(200 * 2**20)\nprint('said', flush=True)\n"
+        "time.sleep(2.5)\nos.kill(os.getpid(), 9)",
         "3",
     )
     assert (result.state, result.exit_code) == (State.KERNEL_DIED, 75)

@@ -213,11 +213,13 @@ ORDERS = [
 ]
 
 
+@pytest.mark.peer
 @pytest.mark.parametrize("text", FILTERS)
 def test_filters_find_what_mlflow_finds(sqlite_store: Connection, oracle: Oracle, text: str) -> None:
     assert _ours(sqlite_store, text, []) == oracle.search(text, [])
 
 
+@pytest.mark.peer
 @pytest.mark.parametrize("order_by", ORDERS, ids=str)
 def test_orders_are_mlflows_orders(sqlite_store: Connection, oracle: Oracle, order_by: list[str]) -> None:
     assert _ours(sqlite_store, "", order_by) == oracle.search("", order_by)
@@ -270,6 +272,7 @@ _orders = st.lists(st.sampled_from(_order_keys), max_size=2, unique=True).flatma
 )
 
 
+@pytest.mark.peer
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(conditions=st.lists(_conditions, min_size=1, max_size=3), order_by=_orders)
 def test_any_filter_and_order_agrees_with_mlflow(

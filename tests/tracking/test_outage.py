@@ -19,6 +19,8 @@ from mlops_jupyter.verbs.sync import document, exit_code
 from .servers import MlflowServer, answering, free_port, hanging
 from .workspaces import EXPECTED, in_mlflow, new_run, record_everything, settings_of
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Iterator[MlflowServer]:
