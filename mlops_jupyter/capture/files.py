@@ -101,6 +101,9 @@ class FileTracker:
         """The cell is over: what it read and wrote, with digests as far as the time budget allows."""
         self._switch.off()
         touches, self._touches = self._touches, None
+        if self._switch.faults:
+            self.faults += self._switch.faults
+            self._switch.faults.clear()
         if touches is None:
             return FileAccess()
         if not (touches.paths or touches.uris or touches.commands or self._handles or self._tree is not None):
@@ -112,10 +115,6 @@ class FileTracker:
         except Exception as error:  # noqa: BLE001 - capture never breaks a cell
             self.faults.append(f"files: {type(error).__name__}: {error}")
             return FileAccess()
-        finally:
-            if self._switch.faults:
-                self.faults += self._switch.faults
-                self._switch.faults.clear()
 
     def _wrap(self, module: ModuleType) -> None:
         from ._file_libraries import wrap  # only sessions that use such a library need it

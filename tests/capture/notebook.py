@@ -85,9 +85,9 @@ class Notebook:
 
 
 def new_shell() -> InteractiveShell:
-    """A shell that writes no history to the user's files."""
+    """A shell without a history database: each test counts its cells from one again."""
     InteractiveShell.clear_instance()
-    return InteractiveShell.instance(config=Config({"HistoryManager": {"hist_file": ":memory:"}}))
+    return InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
 
 
 def fresh(shell: InteractiveShell) -> None:

@@ -523,7 +523,7 @@ def test_a_hook_that_fails_does_not_fail_the_users_open(
     with monkeypatch.context() as patch:
         patch.setattr(tracker._rules, "key", broken)
         assert Path("a").write_text("x") == 1
-    tracker.end()
+    tracker.end()  # has no file to tell of: the fault is told all the same
     assert any("ours" in fault for fault in tracker.faults)
     tracker.faults.clear()
 
