@@ -11,7 +11,7 @@ _WORD = (
     r"|auth[_-]?key|credentials?|client[_-]?secret|connection[_-]?string|account[_-]?key)"
 )
 _NAME = (
-    rf"(?<![A-Za-z0-9])(?:[A-Za-z0-9]{{1,30}}[_-]){{0,4}}[A-Za-z0-9]{{0,30}}?{_WORD}(?:[_-][A-Za-z0-9]{{1,30}}){{0,2}}"  # noqa: E501
+    rf"(?<![A-Za-z0-9])(?:[A-Za-z0-9]{{1,30}}[_-]){{0,4}}[A-Za-z0-9]{{0,30}}?{_WORD}(?:[_-][A-Za-z0-9]{{1,30}}){{0,2}}"
 )
 
 _QUOTED = re.compile(

@@ -19,7 +19,7 @@ class Description:
     type_name: str
     """``pandas.core.frame.DataFrame``"""
     summary: str
-    """At most 200 characters: ``DataFrame 150 × 5``."""  # noqa: RUF001
+    """At most 200 characters: ``DataFrame 150 × 5``."""
     shape: tuple[int, ...] | None = None
     schema: tuple[tuple[str, str], ...] = ()
     """(column, type), for frames."""
@@ -102,22 +102,16 @@ def _container(value: Any, cls: type) -> str:
 
 
 def _times(shape: tuple[int, ...]) -> str:
-    return " × ".join(map(str, shape)) if shape else "scalar"  # noqa: RUF001
+    return " × ".join(map(str, shape)) if shape else "scalar"
 
 
-def _pandas(
-    value: Any, cls: type, kind: str
-) -> tuple[str, tuple[int, ...] | None, tuple[tuple[str, str], ...]]:
+def _pandas(value: Any, cls: type, kind: str) -> tuple[str, tuple[int, ...] | None, tuple[tuple[str, str], ...]]:
     if kind == "Index":
         data = (instance_dict(value) or {}).get("_data")
         size = len(data) if data is not None else 0
         return f"{short_name(cls)} of {size}", (size,), ()
     manager = (instance_dict(value) or {})["_mgr"]
-    shape = (
-        tuple(len(axis) for axis in reversed(manager.axes))
-        if kind == "DataFrame"
-        else (len(manager.axes[0]),)
-    )
+    shape = tuple(len(axis) for axis in reversed(manager.axes)) if kind == "DataFrame" else (len(manager.axes[0]),)
     if kind == "Series":
         return f"{short_name(cls)} of {shape[0]} {manager.blocks[0].values.dtype}", shape, ()
     shape = (len(manager.axes[1]), len(manager.axes[0]))

@@ -137,9 +137,7 @@ class FileTracker:
         writes: list[FileRecord] = []
         now = time.time()
         # Small files first: the budget then goes furthest.
-        for touch in sorted(
-            touches.paths.values(), key=lambda touch: touch.first.st_size if touch.first else 0
-        ):
+        for touch in sorted(touches.paths.values(), key=lambda touch: touch.first.st_size if touch.first else 0):
             status = _stat(touch.path)
             if status is not None and not stat.S_ISREG(status.st_mode):
                 continue
@@ -245,9 +243,7 @@ class FileTracker:
         candidates = [touch.path for touch in touches.paths.values() if touch.wrote or touch.watched]
         candidates += [path for path in self._handles if path not in touches.paths]
         if candidates:
-            self._handles = {
-                path: (_stat(path), side_file(path)) for path in _still_open(candidates)[:_MAX_HANDLES]
-            }
+            self._handles = {path: (_stat(path), side_file(path)) for path in _still_open(candidates)[:_MAX_HANDLES]}
 
 
 def _before(touch: Touch) -> FileRecord | None:

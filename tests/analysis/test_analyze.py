@@ -78,9 +78,7 @@ def test_a_local_that_stands_for_a_global_touches_it() -> None:
 
 
 def test_assignments_and_literals() -> None:
-    analysis = analyze(
-        "lr = -0.1\nparams = {'a': [1, None]}\nn = len(x)\ns = df.shape[0]\nz = f()\nlr2: float = 1e-3"
-    )
+    analysis = analyze("lr = -0.1\nparams = {'a': [1, None]}\nn = len(x)\ns = df.shape[0]\nz = f()\nlr2: float = 1e-3")
     assert analysis.literals == {"lr": -0.1, "params": {"a": [1, None]}, "lr2": 1e-3}
     kinds = {a.name: a.kind for a in analysis.assignments}
     assert kinds["n"] is ValueKind.LEN

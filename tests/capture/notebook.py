@@ -39,9 +39,7 @@ class Notebook:
         number = len(self.sources)
         self.observer.before(self.shell.transform_cell(source), self.shell.user_ns)
         error = execute(self.shell, source)
-        seen = self.observer.after(
-            self.shell.user_ns, execution_id=ExecutionId(f"{number:032x}"), error=error
-        )
+        seen = self.observer.after(self.shell.user_ns, execution_id=ExecutionId(f"{number:032x}"), error=error)
         self.sources.append(source)
         self.observed.append(seen)
         self.errors.append(error)

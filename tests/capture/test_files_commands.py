@@ -24,9 +24,7 @@ def shell() -> Iterator[InteractiveShell]:
 
 
 @pytest.fixture
-def tracker(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: InteractiveShell
-) -> Iterator[FileTracker]:
+def tracker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: InteractiveShell) -> Iterator[FileTracker]:
     monkeypatch.chdir(tmp_path)
     found = FileTracker(tmp_path, "session")
     found.install()
