@@ -22,12 +22,19 @@ _SETTINGS = (
 )  # fmt: skip
 
 
+@pytest.fixture(scope="session")
+def ipython_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """IPython's profile and history of all tests, which is not that of whoever runs them."""
+    return tmp_path_factory.mktemp("ipython")
+
+
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def clean_environment(monkeypatch: pytest.MonkeyPatch, ipython_folder: Path) -> None:
     """No setting of the machine reaches a test, and no test leaves a delivery process behind unless it asks for one."""
     for name in _SETTINGS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MLOPS_DELIVER", "false")
+    monkeypatch.setenv("IPYTHONDIR", str(ipython_folder))
 
 
 @pytest.fixture(autouse=True)

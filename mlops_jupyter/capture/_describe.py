@@ -105,19 +105,13 @@ def _times(shape: tuple[int, ...]) -> str:
     return " × ".join(map(str, shape)) if shape else "scalar"
 
 
-def _pandas(
-    value: Any, cls: type, kind: str
-) -> tuple[str, tuple[int, ...] | None, tuple[tuple[str, str], ...]]:
+def _pandas(value: Any, cls: type, kind: str) -> tuple[str, tuple[int, ...] | None, tuple[tuple[str, str], ...]]:
     if kind == "Index":
         data = (instance_dict(value) or {}).get("_data")
         size = len(data) if data is not None else 0
         return f"{short_name(cls)} of {size}", (size,), ()
     manager = (instance_dict(value) or {})["_mgr"]
-    shape = (
-        tuple(len(axis) for axis in reversed(manager.axes))
-        if kind == "DataFrame"
-        else (len(manager.axes[0]),)
-    )
+    shape = tuple(len(axis) for axis in reversed(manager.axes)) if kind == "DataFrame" else (len(manager.axes[0]),)
     if kind == "Series":
         return f"{short_name(cls)} of {shape[0]} {manager.blocks[0].values.dtype}", shape, ()
     shape = (len(manager.axes[1]), len(manager.axes[0]))

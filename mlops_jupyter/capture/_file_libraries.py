@@ -131,9 +131,7 @@ def _argument(number: int, *names: str, event: str = "mlops.read", reason: str) 
     """A note that takes the place from argument ``number`` or from the first of ``names`` that was given."""
 
     def note(args: tuple[Any, ...], options: dict[str, Any]) -> None:
-        value = (
-            args[number] if len(args) > number else next((options[n] for n in names if n in options), None)
-        )
+        value = args[number] if len(args) > number else next((options[n] for n in names if n in options), None)
         for place in _places(value, existing=event != "mlops.write"):
             emit(event, place, reason)
 
@@ -202,9 +200,7 @@ def _pyarrow_readers(module: ModuleType, undo: list[Callable[[], None]]) -> None
     _class(module, "ORCFile", read, undo)
     written = {"write_csv": "output_file", "write_feather": "dest"}
     for name, argument in written.items():
-        _function(
-            module, name, _argument(1, argument, event="mlops.write", reason="written by pyarrow"), undo
-        )
+        _function(module, name, _argument(1, argument, event="mlops.write", reason="written by pyarrow"), undo)
     _class(module, "CSVWriter", _argument(0, "sink", event="mlops.write", reason="written by pyarrow"), undo)
     _class(module, "ORCWriter", _argument(0, "where", event="mlops.write", reason="written by pyarrow"), undo)
 
@@ -231,9 +227,7 @@ def _polars(module: ModuleType, undo: list[Callable[[], None]]) -> None:
     for name in dir(module):
         if name.startswith(("read_", "scan_")) and "database" not in name and "clipboard" not in name:
             _function(module, name, read, undo)
-    write = _argument(
-        1, "file", "path", "workbook", "target", "root", event="mlops.write", reason="written by polars"
-    )
+    write = _argument(1, "file", "path", "workbook", "target", "root", event="mlops.write", reason="written by polars")
     for owner, prefix in (("DataFrame", "write_"), ("LazyFrame", "sink_")):
         cls = getattr(module, owner, None)
         for name in dir(cls):
@@ -274,14 +268,10 @@ def _duckdb(module: ModuleType, undo: list[Callable[[], None]]) -> None:
         for name in ("sql", "query", "execute", "from_query"):
             _function(owner, name, _sql(shift, "query"), undo)
         for name in ("read_csv", "read_json", "read_parquet", "from_csv_auto", "from_parquet"):
-            _function(
-                owner, name, _argument(shift, "path_or_buffer", "file_glob", reason="read by duckdb"), undo
-            )
+            _function(owner, name, _argument(shift, "path_or_buffer", "file_glob", reason="read by duckdb"), undo)
     relation = getattr(module, "DuckDBPyRelation", None)
     for name in ("write_csv", "to_csv", "write_parquet", "to_parquet"):
-        _function(
-            relation, name, _argument(1, "file_name", event="mlops.write", reason="written by duckdb"), undo
-        )
+        _function(relation, name, _argument(1, "file_name", event="mlops.write", reason="written by duckdb"), undo)
 
 
 def _h5py(module: ModuleType, undo: list[Callable[[], None]]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 
 from mlops_jupyter.entities import (
@@ -17,6 +16,8 @@ from mlops_jupyter.entities import (
 )
 from mlops_jupyter.store import Connection
 from mlops_jupyter.store.executions import find_versions
+
+from .minting import new_version_id
 
 _CLOCK_SLACK = 2.0
 """Seconds that a file's modification time may lie after the moment when it was recorded (coarse clocks)."""
@@ -163,9 +164,7 @@ def _previous(found: _Found, record: FileRecord) -> VersionId | None:
 def _may_be(latest: EntityVersion, record: FileRecord) -> bool:
     """Whether ``record`` may be of ``latest`` although their digests cannot be compared (sampled, none)."""
     digest = record.digest
-    if latest.deleted or (
-        digest is not None and latest.digest is not None and _kind(digest) == _kind(latest.digest)
-    ):
+    if latest.deleted or (digest is not None and latest.digest is not None and _kind(digest) == _kind(latest.digest)):
         return False
     if record.path is None:
         return digest is None and latest.digest is None
@@ -175,8 +174,3 @@ def _may_be(latest: EntityVersion, record: FileRecord) -> bool:
 
 def _kind(digest: Digest) -> str:
     return digest.partition(":")[0]
-
-
-def new_version_id() -> VersionId:
-    """63 random bits."""
-    return VersionId(int.from_bytes(os.urandom(8)) >> 1)

@@ -94,9 +94,7 @@ def slots_of(value: object) -> list[tuple[str, object]]:
 
 def has_hidden_state(cls: type) -> bool:
     """Whether instances hold state in C that neither ``__dict__`` nor ``__slots__`` shows."""
-    members = sum(
-        type(entry) is MemberDescriptorType for base in mro_of(cls) for entry in _type_dict(base).values()
-    )
+    members = sum(type(entry) is MemberDescriptorType for base in mro_of(cls) for entry in _type_dict(base).values())
     size: int = _basicsize_of(cls)
     size -= 8 * members
     size -= 8 * (_dictoffset_of(cls) > 0) + 8 * (_weakrefoffset_of(cls) > 0)

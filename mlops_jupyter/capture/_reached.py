@@ -80,9 +80,7 @@ def reached(
     return Reached(analysis, taken, first=hits[0], last=hits[-1], line=line)
 
 
-def _raising_line(
-    traceback: TracebackType | None, namespace: Mapping[str, Any], *, inner: bool
-) -> int | None:
+def _raising_line(traceback: TracebackType | None, namespace: Mapping[str, Any], *, inner: bool) -> int | None:
     lines: list[int] = []
     while traceback is not None:
         frame = traceback.tb_frame

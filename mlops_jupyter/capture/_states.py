@@ -15,6 +15,7 @@ from mlops_jupyter.entities import Grade, VersionId
 
 from . import hidden_state
 from ._reached import Reached
+from .minting import new_version_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class StateTracker:
             return self._write(key, "random numbers drawn", used=previous, previous=previous)
         # Never seeded: a re-run gives other numbers anyway, so drawing cells do not depend on each other.
         fresh = key not in self._external
-        version = self._external.setdefault(key, _new())
+        version = self._external.setdefault(key, new_version_id())
         return StateChange(
             key,
             Grade.EXACT,
@@ -111,7 +112,7 @@ class StateTracker:
         previous: VersionId | None = None,
         grade: Grade = Grade.EXACT,
     ) -> StateChange:
-        version = _new()
+        version = new_version_id()
         self._latest[key] = version
         return StateChange(key, grade, reason, used=used, written=version, strong=strong, previous=previous)
 
@@ -126,15 +127,11 @@ class StateTracker:
         if after["cwd"] != before.get("cwd"):
             return [self._write("cwd", "working directory changed", strong=True, used=latest)]
         relative = any(not os.path.isabs(p.text) and "://" not in p.text for p in analysis.path_literals)  # noqa: PTH117
-        if latest is not None and (
-            relative or analysis.magics or not hidden_state.CWD_READERS.isdisjoint(words)
-        ):
+        if latest is not None and (relative or analysis.magics or not hidden_state.CWD_READERS.isdisjoint(words)):
             return [StateChange("cwd", Grade.ASSUMED, "paths are relative to it", used=latest)]
         return []
 
-    def _environ(
-        self, analysis: CellAnalysis, before: Mapping[Any, int], words: Iterable[str]
-    ) -> list[StateChange]:
+    def _environ(self, analysis: CellAnalysis, before: Mapping[Any, int], words: Iterable[str]) -> list[StateChange]:
         latest = self._latest.get("environ")
         if hidden_state.environment_changed(before):
             return [self._write("environ", "environment changed", strong=latest is None, previous=latest)]
@@ -157,11 +154,7 @@ class StateTracker:
             root = namespace.get(touch.name)
             if type(root) is not ModuleType:
                 continue
-            changer = (
-                touch.kind is TouchKind.RECEIVER
-                and touch.detail in hidden_state.CHANGERS
-                and not touch.direct
-            )
+            changer = touch.kind is TouchKind.RECEIVER and touch.detail in hidden_state.CHANGERS and not touch.direct
             package = hidden_state.package_of(root)
             if package is not None and (touch.kind.explicit or changer) and package != "os":
                 written[package] = "a module's attribute was set"
@@ -183,16 +176,10 @@ class StateTracker:
         for package, reason in written.items():
             key = f"module:{package}"
             previous = self._latest.get(key)
-            changes.append(
-                self._write(key, reason, strong=previous is None, previous=previous, grade=Grade.ASSUMED)
-            )
+            changes.append(self._write(key, reason, strong=previous is None, previous=previous, grade=Grade.ASSUMED))
         return changes
 
 
 def calls_before(calls: Iterable[Any], seed: int | None) -> bool:
     """Whether anything is called in a statement before the one that seeds."""
     return seed is not None and any(c.at.statement < seed for c in calls)
-
-
-def _new() -> VersionId:
-    return VersionId(int.from_bytes(os.urandom(8), "big") >> 1)

@@ -178,9 +178,7 @@ def find_mutations(
         value = namespace[name]
         key = (candidate.number, candidate.budget_bytes, candidate.budget_nodes)
         if key not in after:
-            after[key] = measure(
-                value, budget_bytes=candidate.budget_bytes, budget_nodes=candidate.budget_nodes
-            )[0]
+            after[key] = measure(value, budget_bytes=candidate.budget_bytes, budget_nodes=candidate.budget_nodes)[0]
         result = _judge(name, candidate, after[key], touched, value, namespace, certainly, own=name in live)
         if result is not None:
             results.append(result)
@@ -205,8 +203,7 @@ def _judge(
         if before.digest != after.digest:
             grade = Grade.SAMPLED if before.grade is Grade.SAMPLED else Grade.EXACT
             rebound = own and all(
-                t.kind is TouchKind.CONDITIONAL_STORE
-                or (candidate.immutable and t.kind is TouchKind.AUGMENTED)
+                t.kind is TouchKind.CONDITIONAL_STORE or (candidate.immutable and t.kind is TouchKind.AUGMENTED)
                 for t, _ in touched
             )
             return Mutation(name, grade, reason, rebound=rebound)

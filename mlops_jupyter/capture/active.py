@@ -12,7 +12,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from mlops_jupyter import capture
 from mlops_jupyter.config import load_settings
@@ -24,6 +23,7 @@ from mlops_jupyter.store import runs as store_runs
 
 from .environment import read_environment
 from .faults import Faults
+from .minting import new_uid
 from .notebook_path import actor
 from .sink import Sink
 
@@ -88,14 +88,14 @@ def _open_process() -> Target:
             _process = _Process(os.getpid(), _process.target, None)
             return _process.target
         settings = load_settings()
-        session_id = SessionId(uuid4().hex)
+        session_id = SessionId(new_uid())
         sink = Sink(settings, Faults(session_id))
         exchange = open_exchange(settings)
         given = _given_run()
         if given is not None:
             _process = _Process(os.getpid(), Target(given, sink, exchange), None)
             return _process.target
-        run_uid = RunUid(uuid4().hex)
+        run_uid = RunUid(new_uid())
         lock = FileLock(settings.locks / f"session-{session_id}.lock")
         if not sink.in_memory:
             lock.acquire()

@@ -101,6 +101,9 @@ class FileTracker:
         """The cell is over: what it read and wrote, with digests as far as the time budget allows."""
         self._switch.off()
         touches, self._touches = self._touches, None
+        if self._switch.faults:
+            self.faults += self._switch.faults
+            self._switch.faults.clear()
         if touches is None:
             return FileAccess()
         if not (touches.paths or touches.uris or touches.commands or self._handles or self._tree is not None):
@@ -112,10 +115,6 @@ class FileTracker:
         except Exception as error:  # noqa: BLE001 - capture never breaks a cell
             self.faults.append(f"files: {type(error).__name__}: {error}")
             return FileAccess()
-        finally:
-            if self._switch.faults:
-                self.faults += self._switch.faults
-                self._switch.faults.clear()
 
     def _wrap(self, module: ModuleType) -> None:
         from ._file_libraries import wrap  # only sessions that use such a library need it
@@ -138,9 +137,7 @@ class FileTracker:
         writes: list[FileRecord] = []
         now = time.time()
         # Small files first: the budget then goes furthest.
-        for touch in sorted(
-            touches.paths.values(), key=lambda touch: touch.first.st_size if touch.first else 0
-        ):
+        for touch in sorted(touches.paths.values(), key=lambda touch: touch.first.st_size if touch.first else 0):
             status = _stat(touch.path)
             if status is not None and not stat.S_ISREG(status.st_mode):
                 continue
@@ -246,9 +243,7 @@ class FileTracker:
         candidates = [touch.path for touch in touches.paths.values() if touch.wrote or touch.watched]
         candidates += [path for path in self._handles if path not in touches.paths]
         if candidates:
-            self._handles = {
-                path: (_stat(path), side_file(path)) for path in _still_open(candidates)[:_MAX_HANDLES]
-            }
+            self._handles = {path: (_stat(path), side_file(path)) for path in _still_open(candidates)[:_MAX_HANDLES]}
 
 
 def _before(touch: Touch) -> FileRecord | None:

@@ -57,9 +57,7 @@ _DEPTH = 10
 _MOST_ATOMS = 65_536
 _SAMPLE = 2_048
 
-_ATOMS: frozenset[int] = frozenset(
-    map(identity, (type(None), bool, int, float, complex, str, bytes, type(...)))
-)
+_ATOMS: frozenset[int] = frozenset(map(identity, (type(None), bool, int, float, complex, str, bytes, type(...))))
 _MARSHAL = 2  # without references: later versions write what depends on reference counts
 
 _CONSTANT_TYPES: tuple[type, ...] = (
@@ -267,9 +265,7 @@ _DRAWING = frozenset({"matplotlib", "plotly", "ipywidgets", "bokeh", "altair", "
 """Their objects are large graphs that nearly every call changes."""
 
 
-def fingerprint(
-    value: object, *, budget_bytes: int = BUDGET_BYTES, budget_nodes: int = _NODES
-) -> Fingerprint | None:
+def fingerprint(value: object, *, budget_bytes: int = BUDGET_BYTES, budget_nodes: int = _NODES) -> Fingerprint | None:
     """The fingerprint of a value, or None where it cannot be looked into.
 
     ``budget_bytes``: buffers beyond it are sampled (64 samples of 64 KiB). ``budget_nodes``: objects
@@ -472,9 +468,7 @@ def _library_state(hasher: Hasher, value: object, cls: type, depth: int) -> bool
         return False
     if instance_dict(value) is not None or not has_method(cls, "__getstate__"):
         return instance_dict(value) is None and not has_method(cls, "__dict__")
-    getstate = next(
-        (class_dict(b)["__getstate__"] for b in mro_of(cls) if "__getstate__" in class_dict(b)), None
-    )
+    getstate = next((class_dict(b)["__getstate__"] for b in mro_of(cls) if "__getstate__" in class_dict(b)), None)
     if getstate is None or getstate is object.__getstate__:
         return True  # a compiled loss or criterion without state
     hasher.feed(getstate(value), depth + 1)

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
-from uuid import uuid4
 
 from mlops_jupyter.data.exchange import Exchange
 from mlops_jupyter.entities import ModelRecord
 
 from .environment import normalised
 from .estimators import Fitted, attributes
+from .minting import new_uid
 
 _ALWAYS = ("scikit-learn", "numpy", "scipy", "cloudpickle")
 _DISTRIBUTIONS = {"sklearn": "scikit-learn"}
@@ -52,7 +52,7 @@ def spool_model(
     requirements = tuple(_requirements(estimator, distributions))
     flavor = "sklearn" if _is_sklearn(estimator) else "pyfunc"
     record = ModelRecord(
-        model_uid=uuid4().hex,
+        model_uid=new_uid(),
         name=name or fitted.class_name,
         class_name=fitted.qualified_name,
         flavor=flavor,

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterable, Mapping
+from itertools import compress
+from operator import ne
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, GeneratorType, MethodType, ModuleType
 from typing import Any
 
@@ -50,23 +52,31 @@ _AsyncKinds = (GeneratorType, type((lambda: (yield))()))
 
 def is_hidden(name: object) -> bool:
     """Whether the name is IPython's or ours, so no lineage."""
-    return (
-        type(name) is not str
-        or name in HIDDEN
-        or (name[:1] == "_" and _HIDDEN_PATTERN.match(name) is not None)
-    )
+    return type(name) is not str or name in HIDDEN or (name[:1] == "_" and _HIDDEN_PATTERN.match(name) is not None)
 
 
-def snapshot(namespace: Mapping[str, Any]) -> dict[str, int]:
-    """Identity of each value by name."""
+def snapshot(namespace: Mapping[str, Any], previous: dict[str, int] | None = None) -> dict[str, int]:
+    """Identity of each value by name; ``previous`` itself where nothing differs from it.
+
+    No step of it is a loop in Python: a notebook may have thousands of names.
+    """
     frozen = dict(namespace)  # one step, so that a thread of the user's cannot change it under our hands
-    return dict(zip(frozen, map(identity, frozen.values()), strict=True))
+    numbers = list(map(identity, frozen.values()))
+    if previous is not None and numbers == list(previous.values()) and list(frozen) == list(previous):
+        return previous
+    return dict(zip(frozen, numbers, strict=True))
 
 
-def changed_names(before: Mapping[str, int], after: Mapping[str, int]) -> list[str]:
-    """Names of ``after`` that are new or bound to another object."""
+def compare(before: dict[str, int], after: dict[str, int]) -> tuple[list[str], list[str]]:
+    """(names of ``after`` that are new or bound to another object, names of ``before`` that are gone)."""
+    if before is after:
+        return [], []
+    names, size = list(after), len(before)
+    if names[:size] == list(before):  # new names come last and bound ones keep their place, unless one was deleted
+        return [*compress(names, map(ne, after.values(), before.values())), *names[size:]], []
     get = before.get
-    return [name for name, number in after.items() if get(name) != number]
+    changed = [name for name, number in after.items() if get(name) != number]
+    return changed, [name for name in before if name not in after]
 
 
 def look(value: object) -> tuple[frozenset[int], frozenset[CodeKey]]:
@@ -129,9 +139,7 @@ def _inside(item: Any, parts: set[int], codes: set[CodeKey], number: int) -> Ite
         parts.update((number, ndarray_root(item)))
         return item.reshape(-1)[:64].tolist() if item.dtype.hasobject and cls is array else ()
     pandas = loaded("pandas")
-    if pandas and any(
-        base is pandas.get("DataFrame") or base is pandas.get("Series") for base in mro_of(cls)
-    ):
+    if pandas and any(base is pandas.get("DataFrame") or base is pandas.get("Series") for base in mro_of(cls)):
         parts.add(number)
         return [getattr(b.values, "_ndarray", b.values) for b in (instance_dict(item) or {})["_mgr"].blocks]
     return _instance(item, cls, parts, number)

@@ -10,7 +10,6 @@ versions, and what was read becomes uses. Only identities and digests are kept, 
 from __future__ import annotations
 
 import ast
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -33,7 +32,8 @@ from ._reached import Reached, reached
 from ._states import StateTracker
 from ._touched import Touched, find_mutations, find_touched
 from .fingerprint import describe
-from .namespace import AliasIndex, changed_names, is_hidden, snapshot
+from .minting import new_version_id
+from .namespace import AliasIndex, compare, is_hidden, snapshot
 from .probes import Probes
 
 _MOST_DESCRIBED = 300
@@ -98,8 +98,8 @@ class Observer:
         """A cell is about to run. ``python_source`` is its text after IPython's transformation."""
         analysis = analyze(python_source)
         self._probes.reset(analysis)
-        names = snapshot(namespace)
-        for name in changed_names(self._names, names):
+        names = snapshot(namespace, self._names)
+        for name in compare(self._names, names)[0]:
             if not is_hidden(name):  # bound outside of a recorded cell
                 self._index.refresh(name, namespace.get(name))
                 self._latest.pop(name, None)
@@ -209,9 +209,7 @@ class Observer:
 
     # ------------------------------------------------------------------ reads
 
-    def _read_names(
-        self, pending: _Pending, far: Reached, ran: Mapping[Function, Grade], record: _Record
-    ) -> None:
+    def _read_names(self, pending: _Pending, far: Reached, ran: Mapping[Function, Grade], record: _Record) -> None:
         analysis = pending.analysis
         for load in analysis.loads:
             if load.exposed and load.name in pending.names and far.possibly(load.at):
@@ -262,18 +260,16 @@ class Observer:
         far: Reached,
         ran: Mapping[Function, Grade],
         namespace: Mapping[str, Any],
-        names: Mapping[str, int],
+        names: dict[str, int],
         record: _Record,
     ) -> None:
         analysis = pending.analysis
-        strong = {n: "bound" for n in changed_names(pending.names, names) if not is_hidden(n)}
+        changed, gone = compare(pending.names, names)
+        strong = {n: "bound" for n in changed if not is_hidden(n)}
         augmented = {t.name for t in analysis.touches if t.kind is TouchKind.AUGMENTED}
         for store in analysis.stores:
             if (  # noqa: SIM102
-                store.certain
-                and store.name in names
-                and far.certainly(store.at)
-                and not is_hidden(store.name)
+                store.certain and store.name in names and far.certainly(store.at) and not is_hidden(store.name)
             ):
                 if store.name in strong or store.name not in augmented:
                     strong[store.name] = "assigned"
@@ -302,12 +298,10 @@ class Observer:
                 mutation.name, namespace.get(mutation.name), record, strong=mutation.rebound, grade=mutation.grade,
                 reason=mutation.reason, previous=None if mutation.rebound else previous,
             )  # fmt: skip
-        for name in pending.names:
-            if name not in names and not is_hidden(name):
+        for name in gone:
+            if not is_hidden(name):
                 self._index.remove(name)
-                self._version(
-                    name, None, record, strong=True, grade=Grade.EXACT, reason="deleted", deleted=True
-                )
+                self._version(name, None, record, strong=True, grade=Grade.EXACT, reason="deleted", deleted=True)
                 self._latest.pop(name, None)
 
     def _version(
@@ -346,9 +340,7 @@ class Observer:
         namespace: Mapping[str, Any],
         record: _Record,
     ) -> None:
-        for change in self._states.observe(
-            pending.analysis, far, ran, namespace, pending.states, pending.environment
-        ):
+        for change in self._states.observe(pending.analysis, far, ran, namespace, pending.states, pending.environment):
             used = change.used
             if change.external is not None:
                 record.versions[change.external] = EntityVersion(
@@ -412,11 +404,6 @@ class Observer:
             record.uses[version] = Used(
                 execution_id=record.execution_id, version_id=version, grade=Grade.EXACT, reason="read"
             )
-
-
-def new_version_id() -> VersionId:
-    """63 random bits from the system, so that the user's generators are left alone."""
-    return VersionId(int.from_bytes(os.urandom(8), "big") >> 1)
 
 
 def _grade_of(load: Load) -> Grade:

@@ -154,16 +154,12 @@ class _Insert:
         body = node.body
         first = body[0]
         start = int(
-            isinstance(first, ast.Expr)
-            and isinstance(first.value, ast.Constant)
-            and type(first.value.value) is str
+            isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and type(first.value.value) is str
         )
         place = body[min(start, len(body) - 1)]
         guard = ast.Try(
             body=[_mark(_ENTERED, number)],
-            handlers=[
-                ast.ExceptHandler(type=ast.Name(id="Exception", ctx=ast.Load()), name=None, body=[ast.Pass()])
-            ],
+            handlers=[ast.ExceptHandler(type=ast.Name(id="Exception", ctx=ast.Load()), name=None, body=[ast.Pass()])],
             orelse=[],
             finalbody=[],
         )
@@ -205,9 +201,7 @@ class _Insert:
 
 
 def _mark(name: str, number: int) -> ast.Assign:
-    target = ast.Subscript(
-        value=ast.Name(id=name, ctx=ast.Load()), slice=ast.Constant(value=number), ctx=ast.Store()
-    )
+    target = ast.Subscript(value=ast.Name(id=name, ctx=ast.Load()), slice=ast.Constant(value=number), ctx=ast.Store())
     return ast.Assign(targets=[target], value=ast.Constant(value=True))
 
 

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from mlops_jupyter.config import Settings, load_settings
 from mlops_jupyter.entities import (
@@ -40,6 +39,7 @@ from .environment import read_environment
 from .faults import Faults
 from .files import FileTracker, to_lineage
 from .hooks import Hooks
+from .minting import new_uid
 from .notebook_path import actor, notebook_path
 from .options import find_track_line
 from .sink import Sink
@@ -82,7 +82,7 @@ class CaptureSession:
 
     def __init__(self, shell: Any) -> None:
         self.shell = shell
-        self.session_id = SessionId(uuid4().hex)
+        self.session_id = SessionId(new_uid())
         self.faults = Faults(self.session_id)
         self.started_at = time.time()
         self.pid = os.getpid()
@@ -208,7 +208,7 @@ class CaptureSession:
                 source = self.shell.transform_cell(info.raw_cell)
             except Exception:  # noqa: BLE001 - a cell that cannot be transformed is recorded as failed, later
                 source = info.raw_cell
-        cell = OpenCell(info, ExecutionId(uuid4().hex), source)
+        cell = OpenCell(info, ExecutionId(new_uid()), source)
         self.cell = cell
         cell.started_at = time.time()
         self.tracker.before(cell, find_track_line(info.raw_cell.splitlines()))

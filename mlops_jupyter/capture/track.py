@@ -17,7 +17,6 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
-from uuid import uuid4
 
 from mlops_jupyter.data.exchange import Exchange, open_exchange
 from mlops_jupyter.entities import ExecutionStatus, Origin, ParamSource, Run, RunStatus, RunUid
@@ -30,6 +29,7 @@ from .environment import read_environment
 from .figures import FigureCollector
 from .git import FRESH, GitWatch
 from .history import History
+from .minting import new_uid
 from .mlflow_environment import MlflowEnvironment
 from .options import TrackOptions, parse_options
 from .runs import RunRecord
@@ -198,7 +198,7 @@ class Tracker:
         """Start a run and write that it runs."""
         session = self._session
         cell = session.cell
-        run_uid = RunUid(uuid4().hex)
+        run_uid = RunUid(new_uid())
         experiment = (
             options.experiment
             or os.environ.get("MLFLOW_EXPERIMENT_NAME")

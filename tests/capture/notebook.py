@@ -39,9 +39,7 @@ class Notebook:
         number = len(self.sources)
         self.observer.before(self.shell.transform_cell(source), self.shell.user_ns)
         error = execute(self.shell, source)
-        seen = self.observer.after(
-            self.shell.user_ns, execution_id=ExecutionId(f"{number:032x}"), error=error
-        )
+        seen = self.observer.after(self.shell.user_ns, execution_id=ExecutionId(f"{number:032x}"), error=error)
         self.sources.append(source)
         self.observed.append(seen)
         self.errors.append(error)
@@ -85,9 +83,9 @@ class Notebook:
 
 
 def new_shell() -> InteractiveShell:
-    """A shell that writes no history to the user's files."""
+    """A shell without a history database: each test counts its cells from one again."""
     InteractiveShell.clear_instance()
-    return InteractiveShell.instance(config=Config({"HistoryManager": {"hist_file": ":memory:"}}))
+    return InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
 
 
 def fresh(shell: InteractiveShell) -> None:

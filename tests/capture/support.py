@@ -13,6 +13,7 @@ from typing import Any
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from jupyter_client.manager import KernelManager
+from traitlets.config import Config
 
 from mlops_jupyter import capture
 
@@ -23,8 +24,7 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 def shell(*, captured: bool = True) -> Iterator[InteractiveShell]:
     """An InteractiveShell of its own, with the extension loaded."""
     InteractiveShell.clear_instance()
-    made = InteractiveShell.instance(colors="nocolor")
-    made.history_manager.enabled = False
+    made = InteractiveShell.instance(colors="nocolor", config=Config({"HistoryManager": {"enabled": False}}))
     try:
         if captured:
             capture.load(made)

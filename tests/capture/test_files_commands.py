@@ -14,22 +14,17 @@ from mlops_jupyter.capture._file_paths import PathRules
 from mlops_jupyter.capture.commands import named_files, snapshot
 from mlops_jupyter.capture.files import FileAccess, FileTracker
 from mlops_jupyter.entities import Grade
+from tests.capture.notebook import new_shell
 
 
 @pytest.fixture(scope="module")
-def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InteractiveShell]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
-        found = InteractiveShell.instance(user_ns={})
-        found.history_manager.enabled = False
-        yield found
-        InteractiveShell.clear_instance()
+def shell() -> Iterator[InteractiveShell]:
+    yield new_shell()
+    InteractiveShell.clear_instance()
 
 
 @pytest.fixture
-def tracker(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: InteractiveShell
-) -> Iterator[FileTracker]:
+def tracker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: InteractiveShell) -> Iterator[FileTracker]:
     monkeypatch.chdir(tmp_path)
     found = FileTracker(tmp_path, "session")
     found.install()

@@ -68,9 +68,7 @@ def store(tmp_path: Path) -> Iterator[SQLiteConnection]:
 
 
 @pytest.fixture
-def notebook(
-    tmp_path: Path, store: SQLiteConnection, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[], Notebook]:
+def notebook(tmp_path: Path, store: SQLiteConnection, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Notebook]:
     monkeypatch.chdir(tmp_path)
     return lambda: Notebook(tmp_path, store)
 
@@ -127,9 +125,7 @@ def test_a_file_that_changed_outside_is_a_new_version_that_says_so(notebook: Cal
     assert use.version_id == changed.version_id
 
 
-def test_an_append_derives_from_what_was_there(
-    notebook: Callable[[], Notebook], store: SQLiteConnection
-) -> None:
+def test_an_append_derives_from_what_was_there(notebook: Callable[[], Notebook], store: SQLiteConnection) -> None:
     def append() -> None:
         with Path("a.csv").open("a") as stream:
             stream.write("9,9\n")

@@ -68,10 +68,7 @@ DO: dict[str, Callable[[Path, Path, bytes], None]] = {
 
 
 def held(folder: Path) -> dict[str, str]:
-    return {
-        path.name: "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.iterdir())
-    }
+    return {path.name: "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
 
 
 @given(st.lists(st.lists(OPERATIONS, max_size=6), max_size=4))

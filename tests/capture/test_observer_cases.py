@@ -16,9 +16,7 @@ def shell() -> InteractiveShell:
 
 def _params() -> list[object]:
     return [
-        pytest.param(
-            c, id=c.name, marks=[pytest.mark.xfail(reason=c.unsound, strict=False)] if c.unsound else []
-        )
+        pytest.param(c, id=c.name, marks=[pytest.mark.xfail(reason=c.unsound, strict=False)] if c.unsound else [])
         for c in CASES
     ]
 
@@ -29,9 +27,7 @@ def _run(shell: InteractiveShell, case: LineageCase, book: Notebook) -> None:
 
 
 @pytest.mark.parametrize("case", _params())
-def test_reads_writes_and_edges(
-    case: LineageCase, shell: InteractiveShell, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_reads_writes_and_edges(case: LineageCase, shell: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> None:
     with notebook(shell) as book:
         _run(shell, case, book)
         found = [
@@ -46,9 +42,7 @@ def test_reads_writes_and_edges(
     assert found == [(set(c.reads), set(c.writes), set(c.depends)) for c in case.cells]
 
 
-@pytest.mark.parametrize(
-    "case", [c for c in CASES if not c.unsound and "unseeded" not in c.name], ids=lambda c: c.name
-)
+@pytest.mark.parametrize("case", [c for c in CASES if not c.unsound and "unseeded" not in c.name], ids=lambda c: c.name)
 def test_slice_gives_the_value_again(
     case: LineageCase, shell: InteractiveShell, capsys: pytest.CaptureFixture[str]
 ) -> None:
