@@ -128,8 +128,10 @@ def lasted(seconds: float | None) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
-def pairs(values: Mapping[str, object], *, limit: int = 4) -> str:
-    """``a=1 b=2 … +3`` in one line."""
-    shown = [f"{key}={number(value)}" for key, value in list(values.items())[:limit]]
+def pairs(values: Mapping[str, object], *, limit: int = 4, short_first: bool = False) -> str:
+    """``a=1 b=2.5 … +3`` in one line, floats to four digits. ``short_first``: the names that people chose are shorter
+    than those made from calls, so they come first."""
+    items = sorted(values.items(), key=lambda item: len(item[0])) if short_first else list(values.items())
+    shown = [f"{key}={f'{v:.4g}' if isinstance(v, float) else number(v)}" for key, v in items[:limit]]
     more = len(values) - len(shown)
     return " ".join(shown) + (f" … +{more}" if more > 0 else "")

@@ -49,7 +49,7 @@ def show_report(document: dict[str, Any]) -> None:
                 run["run_id"][:8],
                 run["status"],
                 run["name"],
-                pairs(run["metrics"], limit=4),
+                pairs(run["metrics"], limit=2, short_first=True),
                 pairs(run["params"], limit=5),
                 " ".join(model["class"].rpartition(".")[2] for model in run["models"]),
                 " ".join(f"{data['name']} {' × '.join(map(str, data['shape']))}" for data in run["datasets"][:1]),

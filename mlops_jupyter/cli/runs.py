@@ -54,7 +54,7 @@ def list_(filter_: str, order_by: tuple[str, ...], limit: int, offset: int, team
                 when(run["start_time"]),
                 run["status"],
                 run["name"],
-                pairs(run["metrics"], limit=3),
+                pairs(run["metrics"], limit=2, short_first=True),
                 pairs(run["params"], limit=3),
                 lasted(run["duration"]),
             ]

@@ -131,7 +131,7 @@ def view(graph: LineageGraph, *, limit: int | None = None) -> View:
 
     kept = _nearest(nodes, arrows.names, focus, limit)
     edges = tuple(
-        ViewEdge(a, b, tuple(names), arrows.grades[(a, b)])
+        ViewEdge(a, b, tuple(sorted(names)), arrows.grades[(a, b)])
         for (a, b), names in arrows.names.items()
         if a in kept and b in kept
     )
