@@ -245,7 +245,9 @@ def _number(key: Any, value: Any) -> float:
     if number is None and not isinstance(value, str | bytes | bytearray):
         try:
             number = float(value)
-        except (TypeError, ValueError, OverflowError):
+        except OverflowError:
+            raise UsageError(f"The value of metric {key!r} is too large for a 64-bit float.") from None
+        except (TypeError, ValueError):
             number = None
     if number is None:
         raise UsageError(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,9 +16,11 @@ from mlops_jupyter.entities import (
     Metric,
     ModelRecord,
     Param,
+    Run,
     RunStatus,
     RunUid,
 )
+from mlops_jupyter.errors import MlopsError
 from mlops_jupyter.store import SQLiteConnection
 from mlops_jupyter.store import runs as store_runs
 
@@ -63,18 +66,25 @@ class RunRecord:
         if self.ended_at is not None:
             store_runs.end_run(store, self.run_uid, self.status, at=self.ended_at)
 
-    def show(self, shell: Any) -> None:
-        """Show one line below the cell, where a notebook listens."""
+    def show(self, shell: Any, store: SQLiteConnection) -> None:
+        """Show one line below the cell, where a notebook listens: what was found and what ``log_*`` wrote."""
         if not self.visible or getattr(shell, "kernel", None) is None:
             return
-        shell.display_pub.publish(status_bundle(self), metadata={})
+        logged = None
+        with suppress(MlopsError):  # where the run waits for room on the disk the line says what was found
+            logged = store_runs.get_run(store, self.run_uid)
+        shell.display_pub.publish(status_bundle(self, logged), metadata={})
 
 
-def status_bundle(record: RunRecord) -> dict[str, Any]:
+def status_bundle(record: RunRecord, logged: Run | None = None) -> dict[str, Any]:
     """The line as text and HTML, and the document that the notebook's own renderer draws. Everything is
-    escaped."""
+    escaped. ``logged``: the run as it is stored."""
     latest = {metric.key: metric.value for metric in record.metrics}
-    text = status_line(record, latest)
+    params = {param.key: param.value for param in record.params}
+    if logged is not None:
+        latest |= logged.metrics
+        params |= logged.params
+    text = status_line(record, latest, len(params))
     document = {
         "kind": "run",
         "run_id": record.run_uid,
@@ -82,7 +92,7 @@ def status_bundle(record: RunRecord) -> dict[str, Any]:
         "experiment": record.experiment,
         "status": str(record.status),
         "model": record.headline,
-        "params": {param.key: param.value for param in record.params},
+        "params": params,
         "metrics": {key: _json_number(value) for key, value in latest.items()},
     }
     style = "color:var(--jp-ui-font-color2,#666);font-size:var(--jp-ui-font-size1,13px)"
@@ -93,7 +103,7 @@ def status_bundle(record: RunRecord) -> dict[str, Any]:
     }
 
 
-def status_line(record: RunRecord, metrics: Mapping[str, float]) -> str:
+def status_line(record: RunRecord, metrics: Mapping[str, float], count: int) -> str:
     """``run a1b2c3d4 · LogisticRegression · accuracy 0.97 · 4 parameters``"""
     from .findings import metric_text  # here, because it loads the analysis
 
@@ -106,7 +116,6 @@ def status_line(record: RunRecord, metrics: Mapping[str, float]) -> str:
     parts += [f"{_one_line(key)} {metric_text(value)}" for key, value in shown]
     if len(metrics) > len(shown):
         parts.append(f"{len(metrics) - len(shown)} more metrics")
-    count = len(record.params)
     parts.append(f"{count} parameter{'' if count == 1 else 's'}")
     return " · ".join(parts)
 

@@ -304,7 +304,7 @@ class CaptureSession:
             self.faults.report("writing the record", fault)
             self.sink.write(write_least)
         if record is not None:
-            record.show(self.shell)
+            record.show(self.shell, self.store)
         self._deliver()
         if self.faults.pending:
             self.sink.flush()

@@ -107,5 +107,3 @@ def show_result(document: dict[str, Any]) -> None:
         click.echo(f"  cell {failed['index'] + 1} {plain(failed['error'])}", err=True)
     for warning in document["warnings"]:
         click.echo(f"mlops: {plain(warning)}", err=True)
-    if not document["delivered"]:
-        click.echo("mlops: not everything is in MLflow yet; `mlops sync` delivers the rest.", err=True)

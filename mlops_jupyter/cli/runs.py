@@ -163,8 +163,9 @@ def compare(run_ids: tuple[str, ...], team: bool, as_json: bool) -> None:
     rows: list[list[object]] = [["name", *(run["name"] for run in document["runs"])]]
     rows += [["status", *(run["status"] for run in document["runs"])]]
     for section in ("params", "metrics"):
+        differing = set(document[f"differing_{section}"])
         for key, values in document[section].items():
-            mark = "≠ " if len({str(values.get(uid)) for uid in ids}) > 1 else "  "
+            mark = "≠ " if key in differing else "  "
             rows.append([f"{mark}{section}.{key}", *(number(values.get(uid, "")) for uid in ids)])
     table(["", *(uid[:8] for uid in ids)], rows)
 

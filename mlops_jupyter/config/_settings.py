@@ -138,6 +138,7 @@ def ensure_home(settings: Settings) -> None:
     """Create the workspace's folders with a ``.gitignore`` of their own. Safe for many processes at once.
 
     Raises:
+        UsageError: a file stands where a folder must be.
         TransientError: the folder cannot be written (read-only, full disk).
     """
     try:
@@ -150,6 +151,11 @@ def ensure_home(settings: Settings) -> None:
             pointer, text = settings.home / "state", f"{settings.state}\n"
             if not pointer.exists() or pointer.read_text(encoding="utf-8") != text:
                 pointer.write_text(text, encoding="utf-8")
+    except (NotADirectoryError, FileExistsError) as error:
+        raise UsageError(
+            f"The workspace folder {settings.home} cannot be made: a file stands where a folder must be.",
+            hint="Move the file away or set MLOPS_HOME to a folder.",
+        ) from error
     except OSError as error:
         raise TransientError(
             f"The workspace folder {settings.home} cannot be written: {error.strerror or error}.",

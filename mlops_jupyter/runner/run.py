@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -161,6 +162,7 @@ class _Run:
             (plan.folder / SKELETON).write_bytes(render_notebook(self._notebook))
             self._log = EventLog(plan.folder)
         except OSError as error:
+            shutil.rmtree(plan.folder, ignore_errors=True)  # nothing has run yet, so nothing in it is worth keeping
             raise TransientError(
                 f"The run's folder {plan.folder} cannot be written: {error.strerror or error}.",
                 hint="Make room, make it writable, or set MLOPS_HOME to a folder that is.",

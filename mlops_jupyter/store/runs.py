@@ -328,6 +328,8 @@ def run_models(connection: Connection, run_uid: RunUid) -> list[ModelRecord]:
 
 
 def _event(connection: Connection, run_uid: RunUid, kind: str, at: float, **payload: Any) -> None:
+    # JSON would carry NUL and lone surrogates past the connection as escapes, to a target that refuses them.
+    payload = {name: storable(value) if isinstance(value, str) else value for name, value in payload.items()}
     connection.execute(
         "INSERT INTO run_events (run_uid, kind, at, payload) VALUES (?,?,?,?)",
         (run_uid, kind, at, json.dumps(payload)),

@@ -7,9 +7,14 @@ own (``python -m mlops_jupyter.tracking``) or where ``mlops sync`` runs; importi
 
 from __future__ import annotations
 
+import logging
+
 from .names import escape_key, unescape_key
 from .report import SyncReport
 from .syncing import sync
 from .target import absolute_uri
+
+# Without a handler Python writes warnings with their tracebacks to standard error, below what the verb says itself.
+logging.getLogger("mlops_jupyter").addHandler(logging.NullHandler())
 
 __all__ = ["SyncReport", "absolute_uri", "escape_key", "sync", "unescape_key"]

@@ -11,7 +11,8 @@ import logging
 import os
 import sqlite3
 import time
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from enum import Enum
 from pathlib import Path
 
@@ -150,6 +151,18 @@ def _state(path: Path) -> str | State:
         raise UsageError(f"{path} is no SQLite database: {error}.", hint="Move it away; a new one is made.") from error
 
 
+@contextmanager
+def _without_chatter() -> Iterator[None]:
+    """MLflow tells each step of a creation on standard error, where ours are to say what matters to the user."""
+    logger = logging.getLogger("mlflow.store.db.utils")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
 def _create(path: Path, artifacts: Path) -> bool:
     """Make the database; False where someone else was faster."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -159,7 +172,8 @@ def _create(path: Path, artifacts: Path) -> bool:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         building.unlink(missing_ok=True)
-        store = SqlAlchemyStore(f"sqlite:///{building}", artifacts.as_uri())  # type: ignore[no-untyped-call]
+        with _without_chatter():
+            store = SqlAlchemyStore(f"sqlite:///{building}", artifacts.as_uri())  # type: ignore[no-untyped-call]
         store.engine.dispose()
         SqlAlchemyStore._engine_map.pop(f"sqlite:///{building}", None)
         try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import re
+import sqlite3
 from collections.abc import Iterator
 from enum import StrEnum
 
@@ -75,11 +77,32 @@ def _network_failure(error: BaseException) -> Failure | None:
     return None
 
 
+def disk_full(error: BaseException) -> bool:
+    """Whether a disk of this machine has no room left: no fault of the record, however often it fails."""
+    for cause in _chain(error):
+        if isinstance(cause, sqlite3.OperationalError):
+            if getattr(cause, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+                return True
+        elif isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+    return False
+
+
+def no_room(shown: str) -> TransientError:
+    """That the disk behind ``shown`` is full."""
+    return TransientError(
+        f"The disk is full, so nothing more can be delivered to {shown}.",
+        hint="Nothing is lost: free some space, then run mlops sync.",
+    )
+
+
 def target_error(error: BaseException, shown: str) -> MlopsError:
     """A failed greeting as one sentence for people: nothing at all can be delivered to ``shown``."""
     if isinstance(error, MlopsError):
         return error
-    reason = first_line(error)
+    if disk_full(error):
+        return no_room(shown)
+    reason = _system_reason(error) or first_line(error)
     match classify(error):
         case Failure.UNREACHABLE:
             return UnreachableError(
@@ -98,6 +121,14 @@ def target_error(error: BaseException, shown: str) -> MlopsError:
             )
         case Failure.REFUSED:
             return UnreachableError(f"There is no MLflow at {shown}: {reason}", hint="Check MLFLOW_TRACKING_URI.")
+
+
+def _system_reason(error: BaseException) -> str:
+    """What the operating system said of a connection, without the layers of libraries around it."""
+    for cause in reversed(list(_chain(error))):
+        if isinstance(cause, OSError) and cause.errno is not None and cause.strerror:
+            return f"{cause.strerror}."
+    return ""
 
 
 def first_line(error: BaseException, limit: int = 300) -> str:

@@ -14,7 +14,7 @@ from mlops_jupyter.errors import TransientError
 from mlops_jupyter.store import Connection, outbox
 
 from . import files, models, runs
-from .failures import Failure, classify, first_line, target_error
+from .failures import Failure, classify, disk_full, first_line, no_room, target_error
 from .faults import fault_point
 from .link import Link, answers
 from .names import is_shortened
@@ -160,6 +160,8 @@ class Pass:
             self._count(kind, len(rows))
 
     def _failed(self, rows: Sequence[outbox.Item], kind: str, send: Send, error: Exception) -> None:
+        if disk_full(error):
+            raise no_room(self.link.target.key) from error
         failure = classify(error)
         if failure is Failure.UNREACHABLE or (failure is not Failure.REFUSED and not answers(self.link)):
             raise target_error(error, self.link.target.key) from error
@@ -178,7 +180,7 @@ class Pass:
             key = (item.stream, item.position)
             self._attempts[key] += 1
             if self._attempts[key] < MAX_ATTEMPTS:
-                raise TransientError(
+                raise ItemTroubleError(
                     f"{_named(item)} could not be delivered yet: {first_line(error)}.",
                     hint="It is tried again.",
                 ) from error
@@ -198,6 +200,10 @@ class Pass:
             outbox.advance(store, key, stream, position)
         self._refused.clear()
         fault_point("cursor_advanced")
+
+
+class ItemTroubleError(TransientError):
+    """One record could not be delivered yet; after some attempts it is set aside, so trying again comes to an end."""
 
 
 def _named(item: outbox.Item) -> str:
@@ -235,4 +241,4 @@ _GROUPED: dict[str, Send] = {
     "metrics": runs.send_metrics,
     "datasets": files.send_datasets,
 }
-__all__ = ["MAX_ATTEMPTS", "Pass", "Progress", "latest_rows"]
+__all__ = ["MAX_ATTEMPTS", "ItemTroubleError", "Pass", "Progress", "latest_rows"]

@@ -61,8 +61,11 @@ def write_status(settings: Settings, delivered: Mapping[str, int], error: MlopsE
     path = _status_path(settings)
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     with suppress(OSError):
-        temporary.write_text(json.dumps(document), encoding="utf-8")
-        temporary.replace(path)
+        try:
+            temporary.write_text(json.dumps(document), encoding="utf-8")
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink()  # a full disk has taken the name, not the words
 
 
 def read_status(settings: Settings) -> DeliveryStatus | None:

@@ -15,7 +15,7 @@ from mlops_jupyter.store.delivery_process import delivery_lock
 
 from .failures import first_line
 from .link import Link, open_link
-from .passes import Pass, Progress, latest_rows
+from .passes import ItemTroubleError, Pass, Progress, latest_rows
 from .reaper import living_sessions, reap
 from .report import SyncReport, read_status, wake_path, write_status
 from .target import Target, mlflow_environment, target_of
@@ -39,13 +39,15 @@ def sync(
     *,
     watch: bool = False,
     timeout: float | None = None,
+    patience: float | None = None,
     progress: Progress | None = None,
 ) -> SyncReport:
     """Deliver the outbox to MLflow now; end the runs of dead kernels first.
 
     Where another process is delivering already, waits for it. ``watch`` goes on until interrupted.
     ``timeout`` is in seconds; without one, a target that does not answer is tried once and the failure
-    reported. ``progress`` is called with a kind and a number for what was just delivered. Does not raise for
+    reported. ``patience``: seconds of those after which a target that does not answer at all is given up.
+    ``progress`` is called with a kind and a number for what was just delivered. Does not raise for
     a target that fails: see ``SyncReport.error``.
 
     Raises:
@@ -54,12 +56,13 @@ def sync(
     store = open_workspace_store(settings)
     lease = FileLock(delivery_lock(settings))
     deadline = None if timeout is None else time.monotonic() + timeout
+    answer_by = deadline if deadline is None or patience is None else min(deadline, time.monotonic() + patience)
     try:
         killed = reap(store, settings)
         # What a living kernel records from here on is for the next delivery.
         goal = latest_rows(store)
         if not lease.acquire():
-            report = _wait(store, settings, lease, deadline, killed, goal)
+            report = _wait(store, settings, lease, deadline, answer_by, killed, goal)
             if report is not None and not watch:
                 return report
             while report is not None and not lease.acquire():
@@ -67,7 +70,7 @@ def sync(
         try:
             if watch:
                 Watch(store, settings, progress, forever=True).run()
-            return _deliver(store, settings, deadline, progress, killed, goal)
+            return _deliver(store, settings, deadline, answer_by, progress, killed, goal)
         finally:
             lease.release()
     finally:
@@ -78,6 +81,7 @@ def _deliver(
     store: Connection,
     settings: Settings,
     deadline: float | None,
+    answer_by: float | None,
     progress: Progress | None,
     killed: list[RunUid],
     goal: Mapping[str, int],
@@ -105,10 +109,12 @@ def _deliver(
         except MlopsError as caught:
             error = caught
             link = None
-            item_trouble = isinstance(caught, TransientError)
-            if not item_trouble and (deadline is None or not isinstance(caught, UnreachableError)):
-                break
-            if deadline is not None and time.monotonic() + pause >= deadline:
+            until = deadline
+            if not isinstance(caught, ItemTroubleError):
+                if deadline is None or not isinstance(caught, UnreachableError | TransientError):
+                    break
+                until = answer_by
+            if until is not None and time.monotonic() + pause >= until:
                 break
             time.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
@@ -121,6 +127,7 @@ def _wait(
     settings: Settings,
     lease: FileLock,
     deadline: float | None,
+    answer_by: float | None,
     killed: list[RunUid],
     goal: Mapping[str, int],
 ) -> SyncReport | None:
@@ -135,7 +142,8 @@ def _wait(
         if lease.acquire():
             return None
         status = read_status(settings)
-        if status is not None and status.error is not None and status.at > asked and deadline is None:
+        patient = answer_by is not None and time.monotonic() < answer_by
+        if status is not None and status.error is not None and status.at > asked and not patient:
             error: MlopsError = UnreachableError(status.error, hint=status.hint)
             return _report(store, target, _moved(store, target, before), killed, goal, error)
         if deadline is not None and time.monotonic() >= deadline:

@@ -67,7 +67,7 @@ def run(
             cwd=cwd,
             on_cell=_progress(workspace.settings, on_cell),
             on_output=on_output,
-            deliver=lambda seconds: _deliver(workspace.settings, seconds, warnings),
+            deliver=lambda seconds: _deliver(workspace.settings, seconds, warnings, insist=require_sync),
             cancellation=cancellation,
         )
     document = as_document(result)
@@ -104,17 +104,25 @@ def _progress(settings: Settings, on_cell: OnCell | None) -> Callable[[int, int,
     return tell
 
 
-def _deliver(settings: Settings, seconds: float, warnings: list[str]) -> bool:
+_PATIENCE = 5.0
+"""Seconds that a run waits at its end for an MLflow that does not answer, unless it must have delivered."""
+
+
+def _deliver(settings: Settings, seconds: float, warnings: list[str], *, insist: bool) -> bool:
     from mlops_jupyter.tracking import sync
 
     try:
-        report = sync(settings, timeout=seconds)
+        report = sync(settings, timeout=seconds, patience=None if insist else _PATIENCE)
     except MlopsError as error:
         warnings.append(f"The run is recorded here, but could not be delivered: {error}")
         return False
     if report.error is not None:
         warnings.append(f"The run is recorded here, but not all of it was delivered: {report.error}")
-    return report.error is None and not any(report.remaining.values())
+        return False
+    if any(report.remaining.values()):
+        warnings.append("The run is recorded here, but not all of it is in MLflow yet: mlops sync delivers the rest.")
+        return False
+    return True
 
 
 def as_document(result: RunResult) -> dict[str, Any]:

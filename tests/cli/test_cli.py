@@ -169,3 +169,17 @@ def test_commands_of_the_table_are_the_commands_of_the_group() -> None:
 
     context = click.Context(cli)
     assert all(cli.get_command(context, name) is not None for name in cli.list_commands(context))
+
+
+def test_comparison_marks_a_parameter_that_only_one_run_has(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from mlops_jupyter.store import runs
+    from mlops_jupyter.workspace import open_workspace
+    from tests.store import make
+
+    with open_workspace(folder) as workspace:
+        made = [make.run(params={"a": "1", "weight": "None"}), make.run(params={"a": "1"})]
+        for run in made:
+            runs.start_run(workspace.store, run)
+    assert invoke(["runs", "compare", *(run.run_uid for run in made)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if "params." in line] == ["params.a", "≠"]
