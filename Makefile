@@ -7,6 +7,8 @@ USER_VENV := .venv
 TEST_VENV := .venv-test
 LAB_SOURCES := package.json package-lock.json tsconfig.json $(wildcard labextension/src/*) $(wildcard labextension/src/*/*) $(wildcard labextension/style/*) $(wildcard labextension/schema/*)
 DEMO_DIR := mlops-demo
+# In a container one is often root, and Jupyter wants to be told that this is meant.
+AS_ROOT := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 
 .PHONY: help install demo lab test test-fast lint bench docs lock clean
 .DEFAULT_GOAL := help
@@ -47,7 +49,7 @@ demo: $(USER_VENV)/installed
 lab: $(USER_VENV)/installed
 	mkdir -p $(DEMO_DIR)
 	test -e $(DEMO_DIR)/quickstart.ipynb || cp notebooks/quickstart.ipynb $(DEMO_DIR)/
-	cd $(DEMO_DIR) && ../$(USER_VENV)/bin/jupyter lab quickstart.ipynb
+	cd $(DEMO_DIR) && mkdir -p .mlops && ../$(USER_VENV)/bin/jupyter lab $(AS_ROOT) $(LAB_FLAGS) quickstart.ipynb
 
 test: $(TEST_VENV)/installed
 	scripts/test $(TEST_VENV)
