@@ -88,7 +88,8 @@ def sync(watch: bool, timeout: float | None, as_json: bool) -> int:
 
 def _show_sync(document: dict[str, Any]) -> None:
     delivered = ", ".join(f"{count} {kind}" for kind, count in document["delivered"].items() if count)
-    echo(f"Delivered to {plain(document['target'])}: {delivered or 'nothing new'}.")
+    if delivered or not document["error"]:
+        echo(f"Delivered to {plain(document['target'])}: {delivered or 'nothing new'}.")
     if document["killed"]:
         echo(f"Marked as KILLED because their kernel is gone: {', '.join(u[:8] for u in document['killed'])}.")
     for letter in document["dead_letters"]:
