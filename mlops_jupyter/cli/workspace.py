@@ -118,3 +118,6 @@ def gc(days: float, dry_run: bool, as_json: bool) -> None:
     verb = "would free" if dry_run else "freed"
     removed = ", ".join(f"{count} {kind}" for kind, count in document["removed"].items() if count)
     echo(f"{verb} {document['bytes'] / 1e6:.1f} MB: {removed or 'nothing to remove'}")
+    waiting = document["kept"]["undelivered_runs"]
+    if waiting:
+        echo(f"kept {waiting} deleted runs that MLflow was not told of yet; first run: mlops sync")
