@@ -88,7 +88,8 @@ def sync(watch: bool, timeout: float | None, as_json: bool) -> int:
 
 def _show_sync(document: dict[str, Any]) -> None:
     delivered = ", ".join(f"{count} {kind}" for kind, count in document["delivered"].items() if count)
-    echo(f"Delivered to {plain(document['target'])}: {delivered or 'nothing new'}.")
+    if delivered or not document["error"]:
+        echo(f"Delivered to {plain(document['target'])}: {delivered or 'nothing new'}.")
     if document["killed"]:
         echo(f"Marked as KILLED because their kernel is gone: {', '.join(u[:8] for u in document['killed'])}.")
     for letter in document["dead_letters"]:
@@ -117,3 +118,6 @@ def gc(days: float, dry_run: bool, as_json: bool) -> None:
     verb = "would free" if dry_run else "freed"
     removed = ", ".join(f"{count} {kind}" for kind, count in document["removed"].items() if count)
     echo(f"{verb} {document['bytes'] / 1e6:.1f} MB: {removed or 'nothing to remove'}")
+    waiting = document["kept"]["undelivered_runs"]
+    if waiting:
+        echo(f"kept {waiting} deleted runs that MLflow was not told of yet; first run: mlops sync")

@@ -49,9 +49,10 @@ def demo(folder: Path, *, on_cell: Callable[[int, int, str, str], None] | None =
         with_metric = [document for document in runs if METRIC in document["metrics"]]
         best = max(with_metric, key=lambda document: document["metrics"][METRIC], default=None)
         made_from = lineage(workspace, f"run:{best['run_id']}", direction="up").to_text(direction="up") if best else ""
-    mlflow_command = f"{_command('mlflow')} ui --backend-store-uri {settings.tracking_uri}"
+    mlflow_command = f"{_command('mlflow')} ui --backend-store-uri {shlex.quote(settings.tracking_uri)}"
     if settings.embedded_mlflow:
-        mlflow_command += f" --default-artifact-root {settings.artifacts}"
+        mlflow_command += f" --default-artifact-root {shlex.quote(str(settings.artifacts))}"
+    enter = f"cd {shlex.quote(str(folder))} &&"
     return {
         "folder": str(folder),
         "notebook": str(notebook),
@@ -67,10 +68,8 @@ def demo(folder: Path, *, on_cell: Callable[[int, int, str, str], None] | None =
             "executed notebook": result["output"],
         },
         "commands": {
-            "everything of the best run": f"cd {folder} && {_command('mlops')} runs show {best['run_id'][:8]}"
-            if best
-            else "",
-            "the two models side by side": f"cd {folder} && {_command('mlops')} runs compare "
+            "everything of the best run": f"{enter} {_command('mlops')} runs show {best['run_id'][:8]}" if best else "",
+            "the two models side by side": f"{enter} {_command('mlops')} runs compare "
             + " ".join(document["run_id"][:8] for document in with_metric),
             "JupyterLab with the sidebar": "make lab",
             "MLflow's own pages": mlflow_command,

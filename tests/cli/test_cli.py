@@ -183,3 +183,17 @@ def test_comparison_marks_a_parameter_that_only_one_run_has(folder: Path, capsys
     assert invoke(["runs", "compare", *(run.run_uid for run in made)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines if "params." in line] == ["params.a", "≠"]
+
+
+def test_gc_says_what_waits_for_a_delivery(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from mlops_jupyter.store import outbox, runs
+    from mlops_jupyter.workspace import open_workspace
+    from tests.store import make
+
+    with open_workspace(folder) as workspace:
+        run = make.run()
+        runs.start_run(workspace.store, run)
+        runs.delete_run(workspace.store, run.run_uid)
+        outbox.advance(workspace.store, "sqlite:///mlflow.db", "run_events", 0)
+    assert invoke(["gc", "--older-than", "0"]) == 0
+    assert "kept 1 deleted runs that MLflow was not told of yet; first run: mlops sync" in capsys.readouterr().out

@@ -9,7 +9,7 @@ import pytest
 from mlops_jupyter.config import Settings, ensure_home, find_root, load_settings
 from mlops_jupyter.config import _settings as implementation
 from mlops_jupyter.config._filesystem import NETWORK_FILESYSTEMS, filesystem_type, is_network_filesystem
-from mlops_jupyter.errors import TransientError, UsageError
+from mlops_jupyter.errors import UsageError
 
 
 def _load(folder: Path, **environ: str) -> Settings:
@@ -163,9 +163,9 @@ def test_the_home_is_made_with_its_gitignore_and_kept(tmp_path: Path) -> None:
 def test_a_home_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "mlops.toml").touch()
     (tmp_path / ".mlops").write_text("a file is in the way")
-    with pytest.raises(TransientError, match="cannot be written") as caught:
+    with pytest.raises(UsageError, match="a file stands where") as caught:
         ensure_home(_load(tmp_path))
-    assert caught.value.exit_code == 75
+    assert caught.value.exit_code == 2
 
 
 def test_a_folder_that_is_gone_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from mlflow import MlflowClient
 
 from mlops_jupyter.config import Settings
 from mlops_jupyter.entities import Metric, RunStatus
+from mlops_jupyter.errors import TransientError
 from mlops_jupyter.store import (
     Connection,
     FileLock,
@@ -183,8 +184,15 @@ def test_a_stopped_kernel_is_not_a_dead_one(
 ) -> None:
     assert kernel.stdout is not None
     run_uid = kernel.stdout.readline().strip()
-    os.kill(kernel.pid, signal.SIGSTOP)
-    store.execute("UPDATE sessions SET started_at = started_at - 100000")
+    store.execute("PRAGMA busy_timeout=200")
+    for _ in range(50):
+        os.kill(kernel.pid, signal.SIGSTOP)
+        try:
+            store.execute("UPDATE sessions SET started_at = started_at - 100000")
+            break
+        except TransientError:  # it was stopped while it wrote, so nobody else can write
+            os.kill(kernel.pid, signal.SIGCONT)
+            time.sleep(0.01)
     assert sync(settings).killed == ()
     assert len(living_sessions(store, settings)) == 1
     assert runs.get_run(store, run_uid).status == RunStatus.RUNNING
