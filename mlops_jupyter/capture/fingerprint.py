@@ -53,7 +53,7 @@ BUDGET_BYTES = 24 * 1024 * 1024
 """About 3 to 5 milliseconds of hashing."""
 
 _NODES = 4_000
-_DEPTH = 10
+_DEPTH = 20
 _MOST_ATOMS = 65_536
 _SAMPLE = 2_048
 
