@@ -80,7 +80,7 @@ def _feed_objects(hasher: Hasher, array: Any, depth: int) -> None:
     if len(flat) > _MOST_OBJECTS:
         hasher.sampled = True
         flat = flat[:: len(flat) // 2_048]
-    hasher.feed(flat.tolist(), depth + 1)
+    hasher.feed_made(flat.tolist(), depth)
 
 
 def feed_frame(hasher: Hasher, frame: Any, depth: int) -> None:

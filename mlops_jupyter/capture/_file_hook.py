@@ -10,12 +10,28 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+
+own_threads: set[int] = set()
+"""Threads of our own: what they open or start is not the cell's that runs meanwhile."""
 
 Sink = Callable[[str, tuple[Any, ...]], None]
 
 _ATTRIBUTE = "_mlops_jupyter_file_switch"
+
+
+@contextmanager
+def unobserved() -> Iterator[None]:
+    """What this thread opens or starts meanwhile is ours, and no cell's."""
+    thread = threading.get_ident()
+    own_threads.add(thread)
+    try:
+        yield
+    finally:
+        own_threads.discard(thread)
 
 
 class Switch:

@@ -11,15 +11,19 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from mlops_jupyter.data.digest import FileDigest, StatCache, measure
+from mlops_jupyter.data.digest import ALWAYS_FULL, FileDigest, StatCache, measure
 
+from ._file_hook import own_threads
 from ._file_paths import CODE_SUFFIXES, PathRules, is_uri, uri_key
 
 MAX_PATHS = 5_000
 """Paths that one cell may touch; more are counted only."""
 
+CELL_BYTES = 256 * 1024 * 1024
+"""Bytes of files that one cell has read through without a limit of time."""
+
 HOOK_SECONDS = 0.02
-"""Seconds a cell's hook may spend on reading files that are about to be overwritten."""
+"""Seconds of CPU time a cell's hook may spend on reading files that are about to be overwritten."""
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC
 _NO_FILE = getattr(os, "O_DIRECTORY", 0)
@@ -54,10 +58,30 @@ class Touch:
         self.reason = ""
 
 
+class Meter:
+    """Digests within one cell. Its files of ordinary size are read through whatever the time limit says, until they
+    are more than ``CELL_BYTES`` together; so what is recorded does not depend on how busy the machine is."""
+
+    __slots__ = ("_read",)
+
+    def __init__(self) -> None:
+        self._read = 0
+
+    def measure(self, path: str, cache: StatCache, seconds: float) -> FileDigest:
+        """Digest of a file; the limit of ``seconds`` holds for large files and for what is beyond ``CELL_BYTES``.
+
+        Raises:
+            OSError: it cannot be read, or is not a regular file.
+        """
+        found = measure(path, cache=cache, seconds=seconds, always=ALWAYS_FULL if self._read < CELL_BYTES else 0)
+        self._read += min(found.size, ALWAYS_FULL)
+        return found
+
+
 class Touches:
     """Receives events from all threads of the process. Never takes a lock: a hook may interrupt itself."""
 
-    def __init__(self, rules: PathRules, cache: StatCache, before_command: Callable[[], None]) -> None:
+    def __init__(self, rules: PathRules, cache: StatCache, before_command: Callable[[], None], meter: Meter) -> None:
         self.paths: dict[str, Touch] = {}
         self.uris: dict[tuple[str, bool], float] = {}
         """(key, whether it was written) -> time."""
@@ -67,6 +91,7 @@ class Touches:
         self._rules = rules
         self._cache = cache
         self._before_command = before_command
+        self._meter = meter
         self._inside: set[int] = set()
 
     def receive(self, event: str, args: tuple[Any, ...]) -> None:
@@ -76,7 +101,7 @@ class Touches:
             if type(path) is str and path.endswith(CODE_SUFFIXES) and not (flags or 0) & _WRITING:
                 return
         thread = threading.get_ident()
-        if thread in self._inside:
+        if thread in self._inside or thread in own_threads:
             return
         self._inside.add(thread)
         try:
@@ -256,13 +281,13 @@ class Touches:
 
     def _measure(self, name: str) -> FileDigest | None:
         left = HOOK_SECONDS - self.spent
-        began = time.perf_counter()
+        began = time.thread_time()
         try:
-            return measure(name, cache=self._cache, seconds=max(left, 0.0))
+            return self._meter.measure(name, self._cache, max(left, 0.0))
         except OSError:
             return None
         finally:
-            self.spent += time.perf_counter() - began
+            self.spent += time.thread_time() - began
 
 
 _HANDLERS: dict[str, Callable[..., None]] = {

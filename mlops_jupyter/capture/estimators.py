@@ -165,9 +165,9 @@ class Watcher:
         known = sightings.digests.get(id(value))
         if known is not None and sightings.fingerprint_seconds > _FINGERPRINT_TOTAL:
             return known
-        began = time.perf_counter()
+        began = time.thread_time()
         found = fingerprint(value, budget_bytes=_FINGERPRINT_BYTES)
-        sightings.fingerprint_seconds += time.perf_counter() - began
+        sightings.fingerprint_seconds += time.thread_time() - began
         if found is None:
             return None
         sightings.digests[id(value)] = found.digest

@@ -20,20 +20,20 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
 
-from mlops_jupyter.data.digest import FileDigest, StatCache, measure
+from mlops_jupyter.data.digest import FileDigest, StatCache
 from mlops_jupyter.entities import ExecutionId, Grade, SessionId
 
 from . import import_hooks
 from ._file_hook import get_switch
 from ._file_lineage import FileAccess, FileRecord, to_lineage
 from ._file_paths import PathRules
-from ._file_touches import EVENTS, Touch, Touches, side_file
+from ._file_touches import EVENTS, Meter, Touch, Touches, side_file
 
 __all__ = ["FileAccess", "FileRecord", "FileTracker", "to_lineage"]
 
 MIN_SECONDS = 0.02
 SHARE = 0.02
-"""Digests may take ``max(MIN_SECONDS, SHARE * duration of the cell)``."""
+"""Digests of big files may take ``max(MIN_SECONDS, SHARE * duration of the cell)`` of CPU time."""
 
 LIBRARIES = (
     "pyarrow", "pyarrow.parquet", "pyarrow.dataset", "pyarrow.csv", "pyarrow.json", "pyarrow.feather",
@@ -65,6 +65,7 @@ class FileTracker:
         self._cache = StatCache(journal)
         self._switch = get_switch()
         self._touches: Touches | None = None
+        self._meter = Meter()
         self._began = 0.0
         self._handles: dict[str, tuple[os.stat_result | None, tuple[int, int] | None]] = {}
         """Files that an earlier cell left open: path -> ``stat`` at the end of the last cell."""
@@ -92,7 +93,8 @@ class FileTracker:
         """A cell is about to run."""
         import_hooks.poll()
         self._tree = None
-        touches = Touches(self._rules, self._cache, self._before_command)
+        self._meter = Meter()
+        touches = Touches(self._rules, self._cache, self._before_command, self._meter)
         self._touches = touches
         self._began = time.perf_counter()
         self._switch.on(EVENTS, touches.receive)
@@ -109,7 +111,7 @@ class FileTracker:
         if not (touches.paths or touches.uris or touches.commands or self._handles or self._tree is not None):
             return FileAccess()
         elapsed = time.perf_counter() - self._began
-        deadline = time.perf_counter() + max(MIN_SECONDS, SHARE * elapsed)
+        deadline = time.thread_time() + max(MIN_SECONDS, SHARE * elapsed)
         try:
             return self._collect(touches, deadline, ExecutionId(execution_id) if execution_id else None)
         except Exception as error:  # noqa: BLE001 - capture never breaks a cell
@@ -222,7 +224,7 @@ class FileTracker:
 
     def _measure(self, path: str, deadline: float) -> FileDigest | None:
         try:
-            return measure(path, cache=self._cache, seconds=deadline - time.perf_counter())
+            return self._meter.measure(path, self._cache, deadline - time.thread_time())
         except OSError:
             return None
 

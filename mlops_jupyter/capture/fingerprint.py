@@ -53,7 +53,7 @@ BUDGET_BYTES = 24 * 1024 * 1024
 """About 3 to 5 milliseconds of hashing."""
 
 _NODES = 4_000
-_DEPTH = 10
+_DEPTH = 20
 _MOST_ATOMS = 65_536
 _SAMPLE = 2_048
 
@@ -91,7 +91,7 @@ class Hasher:
     def __init__(self, budget_bytes: int, nodes: int) -> None:
         self._hash = xxhash.xxh3_128()
         self._nodes = nodes
-        self._seen: dict[int, int] = {}
+        self._seen: dict[int, tuple[int, object]] = {}
         self._divide = 1
         self.bytes_left = budget_bytes
         self.sampled = False
@@ -138,11 +138,12 @@ class Hasher:
         if self._nodes < 0 or depth > _DEPTH:
             self.opaque(value)
             return
-        number = self._seen.get(identity(value))
-        if number is not None:
-            self.text(f"@{number}")
+        known = self._seen.get(identity(value))
+        if known is not None:
+            self.text(f"@{known[0]}")
             return
-        self._seen[identity(value)] = len(self._seen)
+        # Kept until the digest is made: the address of a freed one could come back as another part of the value.
+        self._seen[identity(value)] = (len(self._seen), value)
         handler = _handlers().get(key)
         if handler is not None:
             handler(self, value, depth)
@@ -150,6 +151,15 @@ class Hasher:
             self._class(value, depth)
         else:
             self.instance(value, depth)
+
+    def feed_made(self, value: Any, depth: int) -> None:
+        """Feed what was made for this only, such as the list of an array's objects: its identity means nothing, so it
+        must never stand for it."""
+        handler = _handlers().get(identity(type(value)))
+        if handler is None:
+            self.feed(value, depth)
+        else:
+            handler(self, value, depth)
 
     def _atom(self, value: Any) -> None:
         if type(value) is str or type(value) is bytes:

@@ -107,6 +107,7 @@ def _metrics(session: CaptureSession, run: OpenRun, finished: Finished, sighting
         for version in finished.versions
         if version.kind is EntityKind.VARIABLE
         and version.execution_id == finished.execution.execution_id
+        and version.strong  # an item put into a dict of an earlier cell gives this run none of the other items
         and not version.deleted
         and version.name in namespace
     }

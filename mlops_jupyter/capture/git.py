@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ._file_hook import unobserved
+
 DIFF_LIMIT = 1_000_000
 """Characters of a diff that are kept."""
 FRESH = 1.0
@@ -54,7 +56,8 @@ class GitWatch:
 
     def _look(self) -> None:
         try:
-            state = read_git(self._root)
+            with unobserved():
+                state = read_git(self._root)
         except (OSError, subprocess.SubprocessError, ValueError):
             state = GitState(None, False, "")
         with self._lock:

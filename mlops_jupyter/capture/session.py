@@ -35,6 +35,7 @@ from mlops_jupyter.errors import MlopsError
 from mlops_jupyter.store import FileLock, SQLiteConnection
 from mlops_jupyter.store import executions as records
 
+from ._file_hook import unobserved
 from .environment import read_environment
 from .faults import Faults
 from .files import FileTracker, to_lineage
@@ -323,7 +324,8 @@ class CaptureSession:
         try:
             from mlops_jupyter.store.delivery_process import ensure_delivery
 
-            ensure_delivery(self.settings)
+            with unobserved():
+                ensure_delivery(self.settings)
         except Exception as error:  # noqa: BLE001 - the next process delivers what is left
             self.faults.report("starting the delivery", error)
 

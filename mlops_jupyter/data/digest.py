@@ -21,6 +21,10 @@ from mlops_jupyter.entities import Digest, Grade
 FULL_LIMIT = 256 * 1024 * 1024
 """Bytes: within a cell a larger file is sampled."""
 
+ALWAYS_FULL = 32 * 1024 * 1024
+"""Bytes: up to here a cell's file is read through whatever its time limit says, for what a digest is must not depend on
+how busy the machine is."""
+
 RACY_NS = 1_000_000_000
 """Nanoseconds between a file's modification and its hashing below which the entry is not trusted."""
 
@@ -28,7 +32,7 @@ PERSIST_FROM = 8 * 1024 * 1024
 """Bytes: digests of files from here on are worth keeping for the next process."""
 
 _PATIENCE = 0.05
-"""Seconds past its time limit after which ``measure`` leaves a file alone: a cell may open thousands."""
+"""Seconds of CPU time past its limit after which ``measure`` leaves a file alone: a cell may open thousands."""
 
 _CHUNK = 1024 * 1024
 _SAMPLES = 64
@@ -134,20 +138,23 @@ def measure(
     cache: StatCache | None = None,
     seconds: float | None = None,
     full_limit: int | None = FULL_LIMIT,
+    always: int = 0,
 ) -> FileDigest:
-    """Digest of a file within about ``seconds`` (None: as long as it takes).
+    """Digest of a file within about ``seconds`` of CPU time (None: as long as it takes).
 
     A file larger than ``full_limit`` bytes (None: none is), or one that cannot be read through in time, is
     sampled: its size and 64 pieces of 64 KiB spread evenly, the first and the last included; files up to 4
-    MiB never are. Where the time is over by 0.05 s already, nothing is read. A file that changes under the
-    reading is read once more; what is then found is graded ``assumed`` and not remembered.
+    MiB never are. Where the time is over by 0.05 s already, nothing is read. No limit holds for files of up to
+    ``always`` bytes. A file that changes under the reading is read once more; what is then found is graded
+    ``assumed`` and not remembered.
 
     Raises:
         OSError: it cannot be read, or is not a regular file.
     """
     cache = _process_cache if cache is None else cache
     name = os.path.abspath(path)  # noqa: PTH100 - called from an audit hook: no Path objects
-    deadline = None if seconds is None else time.perf_counter() + seconds
+    # CPU time: on a busy machine the same file must not get another digest.
+    deadline = None if seconds is None else time.thread_time() + seconds
     # Unbuffered reading is what a digest needs; O_NONBLOCK keeps a FIFO from blocking.
     handle = os.open(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
@@ -159,7 +166,7 @@ def measure(
             if known is not None:
                 return FileDigest(known, status.st_size, Grade.EXACT)
             began = time.time_ns()
-            found = _hash(handle, status.st_size, deadline, full_limit)
+            found = _hash(handle, status.st_size, deadline, full_limit, always)
             after = os.fstat(handle)
             if _key(after) == _key(status):
                 if found.grade is Grade.EXACT and found.digest is not None:
@@ -170,15 +177,16 @@ def measure(
         os.close(handle)
 
 
-def _hash(handle: int, size: int, deadline: float | None, full_limit: int | None) -> FileDigest:
-    small = size <= _SAMPLES * _SAMPLE  # a sample would cost as much as all of it, and compare with less
-    if deadline is not None and time.perf_counter() > deadline + _PATIENCE:
+def _hash(handle: int, size: int, deadline: float | None, full_limit: int | None, always: int) -> FileDigest:
+    if deadline is not None and size > always and time.thread_time() > deadline + _PATIENCE:
         return FileDigest(None, size, Grade.ASSUMED)
-    if small or full_limit is None or size <= full_limit:
+    # A sample of a small file would cost as much as all of it, and compare with less.
+    unlimited = size <= max(always, _SAMPLES * _SAMPLE)
+    if unlimited or full_limit is None or size <= full_limit:
         hasher = hashlib.sha256()
         os.lseek(handle, 0, os.SEEK_SET)
         total = 0
-        while small or deadline is None or time.perf_counter() <= deadline:
+        while unlimited or deadline is None or time.thread_time() <= deadline:
             chunk = os.read(handle, _CHUNK)
             if not chunk:
                 return FileDigest(Digest(f"sha256:{hasher.hexdigest()}"), total, Grade.EXACT)

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mlops_jupyter.capture import import_hooks
-from mlops_jupyter.capture._file_hook import get_switch
+from mlops_jupyter.capture._file_hook import get_switch, unobserved
 from mlops_jupyter.capture._file_paths import PathRules
 from mlops_jupyter.capture.files import FileAccess, FileTracker
 from mlops_jupyter.data import file_digest
@@ -505,6 +505,39 @@ def test_too_many_files_are_counted_not_kept(tracker: FileTracker, monkeypatch: 
         Path(f"f{number}").write_text("x")
     access = tracker.end()
     assert (len(access.writes), access.dropped) == (3, 2)
+
+
+def test_ordinary_files_have_a_full_digest_on_the_slowest_machine(
+    tracker: FileTracker, cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlops_jupyter.capture.files.MIN_SECONDS", -60.0)
+    monkeypatch.setattr("mlops_jupyter.capture._file_touches.HOOK_SECONDS", -60.0)
+    (tmp_path / "a.bin").write_bytes(os.urandom(9_000_000))
+    (tmp_path / "b.bin").write_bytes(b"1")
+    expected = file_digest(tmp_path / "a.bin")
+
+    def work() -> None:
+        Path("b.bin").write_bytes(Path("a.bin").read_bytes())
+
+    access = cell(work)
+    assert [(r.digest, r.grade) for r in (*access.reads, *access.writes)] == [(expected, Grade.EXACT)] * 2
+
+
+def test_what_our_own_threads_do_is_not_the_cells(cell: Cell, tmp_path: Path) -> None:
+    def git() -> None:
+        with unobserved():
+            subprocess.run(["sh", "-c", "echo 1 > ours.txt"], check=True)
+            Path("more.txt").write_text("ours")
+
+    def work() -> None:
+        thread = threading.Thread(target=git)
+        thread.start()
+        thread.join()
+        Path("theirs.txt").write_text("x")
+
+    assert [record.key for record in cell(work).writes] == ["theirs.txt"]
+    assert [record.key for record in cell(git).writes] == []
+    assert [record.key for record in cell(lambda: Path("theirs.txt").write_text("y")).writes] == ["theirs.txt"]
 
 
 def test_a_hook_that_fails_does_not_fail_the_users_open(tracker: FileTracker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,3 +144,23 @@ def test_parameters_come_from_the_backward_slice_alone(ipython: InteractiveShell
     run(ipython, "noise = 7")
     run(ipython, "%%track\nloss = rate + sum([1])")
     assert runs()[0].params == {"lr": "0.1", "scale": "2"}
+
+
+def test_an_item_put_into_an_earlier_dict_is_no_metric_of_all_of_it(ipython: InteractiveShell) -> None:
+    run(ipython, "def score(x):\n    return x / 7\nresults = {}")
+    run(ipython, "%%track one\nauc = score(3)\nresults['one'] = auc")
+    run(ipython, "%%track two\nauc = score(5)\nresults['two'] = auc")
+    run(ipython, "%%track three\nresults = {**results, 'three': score(6)}")
+    assert [set(metrics) for _, metrics in _recorded()] == [{"auc"}, {"auc"}, {"one", "two", "three"}]
+
+
+def _recorded() -> list[tuple[str, dict[str, float]]]:
+    from tests.capture.test_session import session
+
+    rows = session().store.execute(
+        "SELECT r.name, m.key, m.value FROM runs r JOIN metrics m ON m.run_uid = r.run_uid ORDER BY r.started_at"
+    )
+    found: dict[str, dict[str, float]] = {}
+    for name, key, value in rows:
+        found.setdefault(str(name), {})[str(key)] = float(value)
+    return list(found.items())

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_jupyter.data import StatCache, file_digest, measure
-from mlops_jupyter.data.digest import PERSIST_FROM
+from mlops_jupyter.data.digest import ALWAYS_FULL, PERSIST_FROM
 from mlops_jupyter.entities import Grade
 
 
@@ -99,6 +99,13 @@ def test_no_time_left_means_a_sample_of_a_big_file_and_all_of_a_small_one(tmp_pa
     big.write_bytes(bytes(6_000_000))
     assert measure(small, seconds=0.0).grade is Grade.EXACT
     assert measure(big, seconds=0.0).grade is Grade.SAMPLED
+
+
+def test_a_file_of_ordinary_size_is_read_through_however_little_time_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    path.write_bytes(bytes(ALWAYS_FULL))
+    assert measure(path, seconds=-9.0, always=ALWAYS_FULL).digest == file_digest(path)
+    assert measure(path, seconds=-9.0, always=ALWAYS_FULL - 1, cache=StatCache()).digest is None
 
 
 def test_folders_pipes_and_absent_files_raise(tmp_path: Path) -> None:
