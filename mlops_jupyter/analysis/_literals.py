@@ -77,14 +77,24 @@ def _hashable(node: ast.AST, left: list[int]) -> Literal:
     return value
 
 
+_CLOCKS = frozenset(
+    {"default_timer", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time", "thread_time",
+     "time", "time_ns", "timestamp"}
+)  # fmt: skip
+
+
 def value_kind(node: ast.AST) -> tuple[ValueKind, Literal]:
     """The kind of a right-hand side, and its value where it is a literal."""
     try:
         return ValueKind.LITERAL, literal_value(node)
     except NotLiteralError:
         pass
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "len":
-        return ValueKind.LEN, None
+    if isinstance(node, ast.Call):
+        if isinstance(node.func, ast.Name) and node.func.id == "len":
+            return ValueKind.LEN, None
+        called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", None)
+        if called in _CLOCKS and not node.args:
+            return ValueKind.CLOCK, None
     inner = node.value if isinstance(node, ast.Subscript) else node
     if isinstance(inner, ast.Attribute) and inner.attr in ("shape", "size", "ndim"):
         return ValueKind.SHAPE, None

@@ -56,6 +56,8 @@ class ValueKind(StrEnum):
     """``len(…)``"""
     SHAPE = "shape"
     """``….shape``, ``….shape[0]``, ``….size``, ``….ndim``"""
+    CLOCK = "clock"
+    """``time.time()``, ``perf_counter()`` …: a point in time measures nothing by itself."""
     OTHER = "other"
 
 
@@ -160,6 +162,8 @@ class Function:
     is_lambda: bool = False
     """A lambda or generator expression: it gets no entry probe."""
     dynamic: bool = False
+    end_line: int = 0
+    """Last line of its body."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -264,6 +264,7 @@ class Expressions(Ground):
                 decorators=tuple(dotted(d.func if isinstance(d, ast.Call) else d) for d in decorators),
                 is_lambda=name.startswith("<"),
                 dynamic=out.dynamic,
+                end_line=getattr(node, "end_lineno", None) or place[0],
             ),
         )
         if merge:

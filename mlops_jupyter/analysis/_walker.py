@@ -38,7 +38,7 @@ class Walker(Expressions):
         else:
             sources = self._value(node.value)
         for target in node.targets:
-            self._bind(target, sources if kind is ValueKind.OTHER else set())
+            self._bind(target, sources if kind in (ValueKind.OTHER, ValueKind.CLOCK) else set())
         if len(node.targets) > 1 or not isinstance(node.targets[0], (ast.Tuple, ast.List)):
             for target in node.targets:
                 if isinstance(target, ast.Name):

@@ -90,8 +90,13 @@ _SHOWING = frozenset(
     ]
 )
 _SHOWING_ROOTS = frozenset(
-    {"ax", "axes", "fig", "logging", "logger", "mlflow", "mlops", "plt", "px", "go", "sns", "warnings"}
+    {"ax", "axes", "fig", "logging", "logger", "mlflow", "mlops", "plt", "px", "go", "sns", "subprocess", "warnings"}
 )
+_MECHANICS = frozenset(
+    {"as_frame", "ascending", "axis", "copy", "encoding", "ignore_index", "index", "inplace", "n_jobs", "output_dict",
+     "return_X_y", "return_train_score", "verbose"}
+)  # fmt: skip
+"""Keywords that say in which form something comes, or how it is computed, and not what comes out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +128,22 @@ def literal_params(steps: Sequence[tuple[CellAnalysis, frozenset[str] | None, bo
             if value is None or name in analysis.loop_targets:
                 continue
             found += _of_literal(name, value, source)
-    for analysis, _, injected in steps:
+    for analysis, names, injected in steps:
+        if names and names <= {bound.bound for bound in analysis.imports}:
+            continue  # what is needed of this cell is an import; its calls made something else
         for literal in analysis.keyword_literals:
-            if not injected and not _shows(literal.callee):
+            if injected or _shows(literal.callee) or literal.keyword in _MECHANICS:
+                continue
+            if names is None or _is_needed(analysis, literal.line, names):
                 callee = literal.callee.rpartition(".")[2]
                 found += _of_literal(literal.keyword, literal.value, ParamSource.LITERAL, prefix=callee)
     return found
+
+
+def _is_needed(analysis: CellAnalysis, line: int, names: frozenset[str]) -> bool:
+    """Whether what stands at ``line`` is not in the body of a function or class member that nobody asked for."""
+    around = [f for f in analysis.functions if not f.is_lambda and f.line <= line <= f.end_line]
+    return not around or any(function.qualname.split(".")[0] in names for function in around)
 
 
 def _of_literal(key: str, value: Any, source: ParamSource, *, prefix: str = "") -> list[Found]:
@@ -163,7 +178,12 @@ def settle_params(found: Iterable[Found]) -> list[Param]:
                 settled[key] = Param(key=key, value=text, type_name=param.type_name, source=param.source)
             if taken is None or taken.value == text:
                 break
-    return list(settled.values())
+    return sorted(settled.values(), key=_rank)
+
+
+def _rank(param: Param) -> tuple[bool, bool]:
+    """What a person set comes before what an estimator has by default, and numbers before lists."""
+    return param.source is ParamSource.ESTIMATOR, param.type_name in ("list", "tuple", "dict", "set", "frozenset")
 
 
 def param_text(value: Any) -> str | None:

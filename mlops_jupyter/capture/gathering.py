@@ -121,6 +121,13 @@ def _metrics(session: CaptureSession, run: OpenRun, finished: Finished, sighting
             session.faults.warn(f"%%track -m {name}: there is no number of that name at the end of the cell.")
         else:
             found[name] = value
+    # What the cell logged itself under a name stands; a second value under it would be one too many.
+    logged = session.store.execute(
+        "SELECT DISTINCT key FROM metrics WHERE run_uid = ? AND timestamp >= ?",
+        (run.run_uid, int(finished.execution.started_at * 1000)),
+    )
+    for (key,) in logged:
+        found.pop(key, None)
     now, step = int(time.time() * 1000), max(run.cells - 1, 0)
     own = [Metric(key=key, value=value, step=step, timestamp=now) for key, value in found.items()]
     return own + sightings.metrics

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from IPython.core.interactiveshell import InteractiveShell
 
+from mlops_jupyter import capture
 from mlops_jupyter.analysis import analyze
 from mlops_jupyter.capture.findings import (
     Found,
@@ -164,3 +165,42 @@ def _recorded() -> list[tuple[str, dict[str, float]]]:
     for name, key, value in rows:
         found.setdefault(str(name), {})[str(key)] = float(value)
     return list(found.items())
+
+
+def test_keywords_of_functions_and_calls_that_are_not_needed_do_not_count() -> None:
+    cell = analyze(
+        "import numpy as np\n"
+        "def unused():\n    return f(depth=9)\n"
+        "def used():\n    return g(rate=0.1)\n"
+        "X = load(rows=3, return_X_y=True)\n"
+    )
+    tracked = analyze("y = used()")
+    needed = literal_params([(tracked, None, False), (cell, frozenset({"used", "X"}), False)])
+    assert {item.key: item.value for item in needed} == {"rate": 0.1, "rows": 3}
+    assert literal_params([(tracked, None, False), (cell, frozenset({"np"}), False)]) == []
+
+
+def test_numbers_come_before_lists_and_what_was_set_before_defaults() -> None:
+    found = [
+        Found("columns", ["a", "b"], ParamSource.LITERAL),
+        Found("alpha", 1.0, ParamSource.ESTIMATOR),
+        Found("rows", 3, ParamSource.LITERAL),
+    ]
+    assert [param.key for param in settle_params(found)] == ["rows", "columns", "alpha"]
+
+
+def test_a_point_in_time_is_no_metric() -> None:
+    cell = analyze("start = time.time()\nelapsed = time.time() - start")
+    assert found_metrics(cell, {"start": 1.7e9, "elapsed": 0.25}) == {"elapsed": 0.25}
+
+
+def test_what_the_cell_logged_stands(ipython: InteractiveShell) -> None:
+    run(ipython, "import mlops_jupyter as mlops, math")
+    run(
+        ipython,
+        "%%track\nfor epoch in range(3):\n    loss = math.exp(-epoch)\n    mlops.log_metric('loss', loss, step=epoch)",
+    )
+    session = capture.current()
+    assert session is not None
+    rows = session.store.execute("SELECT step, value FROM metrics WHERE key = 'loss' ORDER BY step")
+    assert rows == [(step, math.exp(-step)) for step in range(3)]
