@@ -65,6 +65,7 @@ class Tracker:
         self.history = History()
         self.figures = FigureCollector(session.faults.report)
         self.exchange: Exchange = open_exchange(session.settings)
+        self._folder: TemporaryDirectory[str] | None = None
         if session.sink.in_memory:
             self._folder = TemporaryDirectory(prefix="mlops-", ignore_cleanup_errors=True)
             self.exchange = Exchange(Path(self._folder.name))
@@ -280,6 +281,8 @@ class Tracker:
         self.turn_off()
         if self._cell_run is not None:
             self._end_implicit(RunStatus.FINISHED)
+        if self._folder is not None:
+            self._folder.cleanup()
 
     def _end_implicit(self, status: RunStatus) -> None:
         run, self._cell_run = self._cell_run, None
