@@ -13,6 +13,7 @@ import os
 import platform
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -110,7 +111,8 @@ class CaptureSession:
 
     @property
     def store(self) -> SQLiteConnection:
-        """The store of this session; in memory where the workspace cannot be written."""
+        """The store of this session, with all that was recorded; in memory where the workspace cannot be written."""
+        self.sink.settle()
         return self.sink.store
 
     @cached_property
@@ -299,16 +301,27 @@ class CaptureSession:
             if record is not None:
                 record.write_end(store)
 
-        try:
-            self.sink.write(write)
-        except Exception as fault:  # noqa: BLE001 - as above; a value that the store refuses must not cost the rest
-            self.faults.report("writing the record", fault)
-            self.sink.write(write_least)
-        if record is not None:
+        def store_all() -> None:
+            try:
+                self.sink.write(write)
+            except Exception as fault:  # noqa: BLE001 - as above; a value that the store refuses must not cost the rest
+                self.faults.report("writing the record", fault)
+                self._store_least(write_least)
+
+        if record is None:
+            self.sink.later(store_all)
+        else:
+            store_all()
             record.show(self.shell, self.store)
         self._deliver()
         if self.faults.pending:
             self.sink.flush()
+
+    def _store_least(self, write: Callable[[SQLiteConnection], None]) -> None:
+        try:
+            self.sink.write(write)
+        except Exception as fault:  # noqa: BLE001 - as above; in a thread nobody would see it
+            self.faults.report("writing the record", fault)
 
     def _deliver(self) -> None:
         """See to it that a delivery process runs, without waiting for it; looked at every few seconds."""

@@ -29,6 +29,10 @@ class Sink:
 
     ``write`` runs a function over the store in one transaction. Where the store is busy or the disk is full
     it keeps the function, in order, and tries again at the next write.
+
+    ``later`` hands a task to a thread, so that a cell of which only the lineage is recorded does not wait for SQLite:
+    each statement gives up the interpreter's lock, and getting it back from IPython's own history thread takes longer
+    than the statement. What was handed over is written before anything else is written or read.
     """
 
     def __init__(self, settings: Settings, faults: Faults) -> None:
@@ -36,6 +40,10 @@ class Sink:
         self._pid = os.getpid()
         self._pending: deque[Write] = deque()
         self._lock = threading.RLock()
+        self._tasks: deque[Callable[[], None]] = deque()
+        self._in_task = False
+        self._wake = threading.Event()
+        self._writer: threading.Thread | None = None
         self.in_memory = False
         self.store = self._open(settings)
 
@@ -74,7 +82,39 @@ class Sink:
         if self.foreign:
             return self._write_from_child(function)
         with self._lock:
+            self.settle()
             return self._write(function)
+
+    def later(self, task: Callable[[], None]) -> None:
+        """Run ``task``, which writes and raises nothing, soon, in order, and before the next write or read."""
+        if self.foreign or self.in_memory:
+            task()
+            return
+        self._tasks.append(task)
+        if self._writer is None:
+            self._writer = threading.Thread(target=self._work, name="mlops-store", daemon=True)
+            self._writer.start()
+        self._wake.set()
+
+    def settle(self) -> None:
+        """Do what ``later`` was given, now."""
+        if not self._tasks or self.foreign:
+            return
+        with self._lock:
+            if self._in_task:
+                return  # a task writes: those behind it come after it
+            self._in_task = True
+            try:
+                while self._tasks:
+                    self._tasks.popleft()()
+            finally:
+                self._in_task = False
+
+    def _work(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            self.settle()
 
     def _write_from_child(self, function: Write) -> bool:
         """In a forked child: straight to the store, for nobody would flush what waits."""
@@ -113,6 +153,7 @@ class Sink:
         """Write what waits; whether nothing waits any more. ``timeout``: seconds to wait for another
         writer."""
         with self._lock:
+            self.settle()
             return self._flush(timeout)
 
     def _flush(self, timeout: float | None) -> bool:

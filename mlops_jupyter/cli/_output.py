@@ -79,7 +79,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, right: Se
     if page is None:
         Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(grid)
         return
-    console = Console(width=120, highlight=False, color_system=None, force_jupyter=False)
+    console = Console(width=160, highlight=False, color_system=None, force_jupyter=False)
     with console.capture() as text:
         console.print(grid)
     page.text.append(text.get().rstrip())
