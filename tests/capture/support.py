@@ -84,7 +84,7 @@ class Kernel:
     def execute(self, code: str, *, silent: bool = False, timeout: float = 60.0) -> Reply:
         """Run a cell and wait for its end."""
         reply = Reply()
-        message_id = self.client.execute(code, silent=silent, store_history=not silent)
+        message_id = self.client.execute(code, silent=silent, store_history=not silent, stop_on_error=False)
         while True:
             message = self.client.get_iopub_msg(timeout=timeout)
             if message["parent_header"].get("msg_id") != message_id:
