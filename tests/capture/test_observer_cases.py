@@ -15,10 +15,7 @@ def shell() -> InteractiveShell:
 
 
 def _params() -> list[object]:
-    return [
-        pytest.param(c, id=c.name, marks=[pytest.mark.xfail(reason=c.unsound, strict=False)] if c.unsound else [])
-        for c in CASES
-    ]
+    return [pytest.param(c, id=c.name, marks=[pytest.mark.xfail(reason=c.unsound)] if c.unsound else []) for c in CASES]
 
 
 def _run(shell: InteractiveShell, case: LineageCase, book: Notebook) -> None:
