@@ -65,6 +65,8 @@ class OpenCell:
     clock: float = 0.0
     depth: int = 0
     """How many nested ``run_cell`` are open inside of it."""
+    added: str = ""
+    """The line of ``%%track`` that a headless run asks for beside the cell's text, with its line break."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ class CaptureSession:
         self.parent_run = RunUid(os.environ["MLOPS_PARENT_RUN"]) if os.environ.get("MLOPS_PARENT_RUN") else None
         self.sink = Sink(self.settings, self.faults)
         self.cell: OpenCell | None = None
+        self._asked: str | None = None
         self.position = 0
         self.files = FileTracker(
             self.settings.root,
@@ -214,12 +217,28 @@ class CaptureSession:
         cell = OpenCell(info, ExecutionId(new_uid()), source)
         self.cell = cell
         cell.started_at = time.time()
-        self.tracker.before(cell, find_track_line(info.raw_cell.splitlines()))
+        found = find_track_line(info.raw_cell.splitlines())
+        if found is None and self.origin is Origin.HEADLESS:
+            asked = self._asked_to_track()
+            if asked is not None:
+                cell.added, found = f"%%track {asked}".rstrip() + "\n", (0, asked)
+        self.tracker.before(cell, found)
         self.files.begin()
         try:
             self.observer.before(source, self.shell.user_ns)
         finally:
             cell.clock = time.perf_counter()
+
+    def _asked_to_track(self) -> str | None:
+        """The words of ``%%track`` that came beside the cell with the request that is executed; once a request."""
+        get_parent = getattr(self.shell, "get_parent", None)
+        request = get_parent() if get_parent is not None else {}
+        words = request.get("metadata", {}).get("mlops", {}).get("track")
+        message_id = request.get("header", {}).get("msg_id")
+        if not isinstance(words, str) or message_id == self._asked:
+            return None
+        self._asked = message_id
+        return words
 
     def after_cell(self, result: Any) -> None:
         """IPython has run a cell; ``result`` is None where it was cancelled."""
@@ -244,7 +263,7 @@ class CaptureSession:
         from mlops_jupyter.analysis import analyze, redact
 
         status, error = _outcome(result)
-        text = redact(cell.info.raw_cell)
+        text = redact(cell.added + cell.info.raw_cell)
         execution = CellExecution(
             execution_id=cell.execution_id,
             session_id=self.session_id,
