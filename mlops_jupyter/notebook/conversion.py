@@ -75,10 +75,10 @@ class _Builder:
     cells: list[dict[str, Any]] = field(default_factory=list)
     taken: set[str] = field(default_factory=set)
 
-    def markdown(self, cell_id: str, source: str, *tags: str, **ours: object) -> None:
+    def markdown(self, cell_id: str, source: str, /, *tags: str, **ours: object) -> None:
         self._add("markdown", cell_id, source, tags, ours)
 
-    def code(self, cell_id: str, source: str, *tags: str, **ours: object) -> None:
+    def code(self, cell_id: str, source: str, /, *tags: str, **ours: object) -> None:
         self._add("code", cell_id, source, tags, ours)
 
     def _add(self, kind: str, cell_id: str, source: str, tags: Sequence[str], ours: Mapping[str, object]) -> None:
@@ -261,7 +261,9 @@ def _told(parts: Sequence[_Part], document: NotebookDocument | None) -> list[str
             versions[key] = versions.get(key, 1) + 1
         last[key] = part
     for key, count in versions.items():
-        notes.append(f"In [{count_of(last[key].execution)}] is one of {count} versions of one cell that are all needed.")
+        notes.append(
+            f"In [{count_of(last[key].execution)}] is one of {count} versions of one cell that are all needed."
+        )
     if document is None:
         return [*notes, "The notebook's file is gone, so there is no Markdown."]
     for part in last.values():
@@ -290,11 +292,11 @@ def _title(found: GatheredSlice, title: tuple[int, str, str] | None) -> str:
     stem = name.replace("\\", "/").rpartition("/")[2].removesuffix(".ipynb")
     heading = title[1] if title is not None else escaped(stem)
     what = (
-        f"Converted from {code_span(name)}: the recorded cells that make {_what(found.target)}, in the order in which "
+        f"Converted from {code_span(name)}: the recorded cells behind {_what(found.target)}, in the order in which "
         "they ran."
         if found.origin == "recorded"
         else f"**By static analysis, not from a recorded run.** Converted from {code_span(name)}, which was never "
-        f"tracked: the cells that make {_what(found.target)}, as far as their text tells. It may keep or miss a cell."
+        f"tracked: the cells behind {_what(found.target)}, as far as their text tells. It may keep or miss a cell."
     )
     how = (
         "Run it headless with `mlops run` (`-p NAME VALUE` sets a parameter, `--help` lists them) or with papermill, "

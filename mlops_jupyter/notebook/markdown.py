@@ -55,7 +55,9 @@ def first_heading(document: NotebookDocument) -> tuple[int, str, str] | None:
     return None
 
 
-def place(document: NotebookDocument, indices: Sequence[int | None], *, without: frozenset[int] = frozenset()) -> Placed:
+def place(
+    document: NotebookDocument, indices: Sequence[int | None], *, without: frozenset[int] = frozenset()
+) -> Placed:
     """The Markdown that goes before each of the code cells at ``indices`` of the document (None: not in it).
 
     That is the run of Markdown cells directly above, and of sections that began further up their headings alone.
