@@ -54,6 +54,8 @@ class OpenRun:
     parent_uid: RunUid | None = None
     git: GitWatch | None = None
     cells: int = 0
+    recorded_at: int = 0
+    """When the last cell's metrics were recorded, in milliseconds since the epoch."""
     failed: bool = False
 
 
