@@ -1,5 +1,7 @@
 """Cases whose mess is outside of the kernel: files, folders, modules, the environment, databases."""
 
+# ruff: noqa: E501 - a cell is a line, as it reads best
+
 from __future__ import annotations
 
 from .model import Case, Write

@@ -1,5 +1,7 @@
 """Cases whose mess is Jupyter's: magics, widgets, input, output, other kernels."""
 
+# ruff: noqa: E501 - a cell is a line, as it reads best
+
 from __future__ import annotations
 
 from .model import Case

@@ -1,5 +1,7 @@
 """Cases whose mess is that of the data libraries: views, in-place methods, random state, options."""
 
+# ruff: noqa: E501 - a cell is a line, as it reads best
+
 from __future__ import annotations
 
 from .model import Case

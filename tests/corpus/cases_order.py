@@ -1,5 +1,7 @@
 """Cases whose mess is in the order of work: what ran when, with which text, in which kernel."""
 
+# ruff: noqa: E501 - a cell is a line, as it reads best
+
 from __future__ import annotations
 
 from .model import Case, Delete, Edit, Interrupt, Markdown, Restart
@@ -135,8 +137,8 @@ CASES = (
     ),
     Case(
         name="outputs-by-number",
-        mess="Later cells use _, _2 and Out[3] instead of names.",
-        cells=("base = 4", "base * 2", "_ + 1", "total = Out[3] + _2", "total"),
+        mess="Later cells use _, _4 and Out[3] instead of names.",
+        cells=("base = 4", "base * 2", "_ + 1", "total = Out[3] + _4", "total"),
         steps=(0, 1, 2, 3, 4),
         target="total",
         grade=None,

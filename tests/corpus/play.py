@@ -59,7 +59,7 @@ def place(case: Case, folder: Path) -> Path:
 def record(case: Case, folder: Path, runner: Runner) -> Played:
     """Do what the case says in a workspace, with capture, and leave the notebook as it is at the end."""
     notebook = place(case, folder)
-    texts = {i: cell for i, cell in enumerate(case.cells)}
+    texts = dict(enumerate(case.cells))
     ran: dict[int, dict[str, Any]] = {}
     sessions: list[list[tuple[int, list[Any]]]] = [[]]
     files: dict[str, str] = {}

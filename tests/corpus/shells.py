@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +99,7 @@ def _served(request: dict[str, Any]) -> str:
 def _run(request: dict[str, Any]) -> dict[str, Any]:
     os.chdir(request["folder"])
     os.environ.update(request.get("environ", {}))
-    sys.path[:] = ["", *(p for p in sys.path if p not in ("", str(REPOSITORY)))] + [str(REPOSITORY)]
+    sys.path[:] = ["", *(p for p in sys.path if p not in ("", str(REPOSITORY))), str(REPOSITORY)]
     import random
 
     import numpy
@@ -154,8 +153,6 @@ def _value(shell: Any, text: str) -> str:
         return repr(eval(text, shell.user_ns))
     except Exception as error:  # a value that is not there is an answer, too
         return f"!{type(error).__name__}: {error}"
-
-
 
 
 if __name__ == "__main__":
