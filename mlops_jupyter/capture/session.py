@@ -39,7 +39,7 @@ from mlops_jupyter.store import executions as records
 from ._file_hook import unobserved
 from .environment import read_environment
 from .faults import Faults
-from .files import FileAccess, FileTracker, to_lineage
+from .files import SCRIPTS, FileAccess, FileTracker, to_lineage
 from .hooks import Hooks
 from .minting import new_uid
 from .notebook_path import actor, notebook_path
@@ -238,6 +238,7 @@ class CaptureSession:
         self.files.begin()
         try:
             self.observer.before(source, self.shell.user_ns)
+            self._scripts()
         finally:
             cell.clock = time.perf_counter()
 
@@ -251,6 +252,13 @@ class CaptureSession:
             return None
         self._asked = message_id
         return words
+
+    def _scripts(self) -> None:
+        """A script of another interpreter goes to it as its input, where no hook sees the files that it names."""
+        analysis = self.observer.analysis
+        for magic in analysis.magics if analysis is not None else ():
+            if magic.body is not None and magic.name in SCRIPTS:
+                self.files.script(f"{magic.line}\n{magic.body}")
 
     def after_cell(self, result: Any) -> None:
         """IPython has run a cell; ``result`` is None where it was cancelled."""
@@ -295,15 +303,18 @@ class CaptureSession:
         versions: list[EntityVersion] = []
         uses: list[Used] = []
         access = FileAccess()
+        words: frozenset[str] = frozenset()
         try:
             observed = self.observer.after(self.shell.user_ns, execution_id=cell.execution_id, error=_raised(result))
             versions += observed.versions
             uses += observed.uses
+            words = observed.words
         except Exception as fault:  # noqa: BLE001 - capture never breaks a cell
             self.faults.report("looking at the variables", fault)
         try:
-            access = self.files.end(cell.execution_id)
-            if access.reads or access.writes:
+            looked = analyze(cell.python_source)
+            access = self.files.end(cell.execution_id, words=words, named=[path.text for path in looked.path_literals])
+            if access.reads or access.writes or access.states:
                 file_versions, file_uses = to_lineage(
                     access, self.store, session_id=self.session_id, execution_id=cell.execution_id
                 )
