@@ -16,6 +16,7 @@ from mlops_jupyter.config import Settings
 from mlops_jupyter.data.digest import measure
 from mlops_jupyter.entities import Grade as EdgeGrade
 from mlops_jupyter.notebook import GatheredSlice
+from mlops_jupyter.provenance import without_magics
 from mlops_jupyter.store import Connection
 
 from .checks import Context, Outcome, cannot_tell, check_of, outcome_of, replayed_facts, run_once, values_elsewhere
@@ -155,7 +156,7 @@ def _context(
         converted=dict(converted), found=found, settings=settings, store=store,
         folder=_folder(settings.root, notebook), recorded=recorded_facts(store, found, saved),
         sources={
-            e.execution_id: texts.get(e.execution_id, text) for e, text in zip(found.kept, found.cells, strict=True)
+            e.execution_id: without_magics(texts.get(e.execution_id, e.source)) for e in found.kept
         },
         needs=needs, inputs=inputs, written=written, deadline=time.monotonic() + budget, size_limit=size_limit,
         keep=keep, on_progress=on_progress, labels={e.execution_id: label_of(e) for e in found.kept},
