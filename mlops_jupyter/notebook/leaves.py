@@ -15,7 +15,7 @@ from .masked import analysis_of, tree_of
 _DEFINITIONS = ("module", "function", "type", "builtins.module", "builtins.function", "builtins.type")
 _PICTURES = ("matplotlib.", "seaborn.", "plotly.", "altair.", "bokeh.", "ipywidgets.", "graphviz.", "IPython.")
 _HOLDERS = ("tuple", "list", "numpy.ndarray", "builtins.tuple", "builtins.list", "NoneType", "builtins.NoneType")
-_SHOWN = re.compile(r"(?:^|\.)(?:print|pprint|display|show|head|tail|describe|info|plot\w*|hist\w*|imshow|savefig)$")
+_SHOWN = re.compile(r"(?:^|\.)(?:print|pprint|display|show|info|plot\w*|hist\w*|imshow)$")
 _QUIET_MAGICS = frozenset({"matplotlib", "config", "precision"})
 _ABSOLUTE = re.compile(r"^(?:/|[A-Za-z]:[\\/]|[A-Za-z][A-Za-z0-9+.-]*://)")
 
