@@ -13,7 +13,7 @@ from mlops_jupyter.analysis import redact
 from mlops_jupyter.analysis._literals import looks_like_path
 from mlops_jupyter.analysis.secrets import is_secret_name
 
-from . import _annotations as annotations
+from . import _annotations as types
 from ._cell_names import Names, is_usable
 from ._cell_text import CellText, read_cell
 from ._comments import help_texts
@@ -97,14 +97,14 @@ def _movable(place: Place, cell: int, names: Names, *, tagged: bool) -> bool:
 
 
 def _annotation(place: Place, judged: Judged) -> str | None:
-    own = annotations.of_value(place.value)
+    own = types.of_value(place.value)
     if own is None:
         return None
     if place.annotation is not None:
-        written = annotations.of_annotation(place.annotation)
-        if written is not None and annotations.accepts(written, place.value):
+        written = types.of_annotation(place.annotation)
+        if written is not None and types.accepts(written, place.value):
             return written
-    known = annotations.of_name(judged.name or place.name, place.value)
+    known = types.of_name(judged.name or place.name, place.value)
     if known is not None:
         return known
     return None if own == "None" else own

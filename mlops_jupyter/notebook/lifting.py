@@ -12,7 +12,7 @@ from typing import Any
 
 from mlops_jupyter.analysis import NotLiteralError, literal_value
 
-from . import _annotations as annotations
+from . import _annotations as types
 from ._cell_text import split_lines
 from ._comments import clean
 from ._known_arguments import limits
@@ -64,9 +64,8 @@ def _edited(source: str, edits: list[tuple[Span, str | None]]) -> str:
         rest = text[end : starts[span[2]]].strip()
         whole = not text[starts[span[0] - 1] : start].strip() and (not rest or rest.startswith(b"#"))
         if whole:
-            text = text[: starts[span[0] - 1]] + text[starts[span[2]] :]
-        else:
-            text = text[:start] + b"pass" + text[end:]
+            start, end = starts[span[0] - 1], starts[span[2]]
+        text = text[:start] + (b"" if whole else b"pass") + text[end:]
     return text.decode("utf-8", "surrogatepass")
 
 
@@ -83,7 +82,7 @@ def parameters_source(parameters: Sequence[Candidate]) -> str:
     for parameter in parameters:
         help_text = clean(parameter.help).replace("=", ":")
         beside = f"  # {help_text}" if help_text else ""
-        annotation = annotations.as_written(parameter.annotation)
+        annotation = types.as_written(parameter.annotation)
         lines.append(f"{parameter.name}: {annotation} = {_default(parameter)}{beside}")
     return "\n".join(lines)
 
@@ -115,7 +114,7 @@ def parameters_schema(parameters: Sequence[Candidate]) -> dict[str, Any]:
 
 
 def _property(parameter: Candidate) -> dict[str, Any]:
-    found = annotations.schema(parameter.annotation)
+    found = types.schema(parameter.annotation)
     if not parameter.secret:
         found |= limits(parameter.argument or parameter.name, parameter.default)
     known, default = _json(parameter.default)
