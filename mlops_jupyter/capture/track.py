@@ -139,12 +139,11 @@ class Tracker:
                 track_line = None  # IPython shows the error and does not run the cell
             else:
                 self._begin_cell(options)
-        if self.current() is not None:
+        run = self.current()
+        if run is not None and run.kind != "parent":
             self.watcher.begin()
-            run = self.current()
-            if run is not None and run.kind != "parent":
-                self.figures.start(self._session.shell)
-                self.environment.enter(run.run_uid)
+            self.figures.start(self._session.shell)
+            self.environment.enter(run.run_uid)
 
     def _begin_cell(self, options: TrackOptions) -> None:
         parent = self._steps or self._parent
@@ -167,6 +166,8 @@ class Tracker:
         if run is None:
             return None
         run.cells += 1
+        if run.kind == "parent":
+            return None  # the runner writes the end of its run; the execution names the run
         from .gathering import gather_record
 
         record = gather_record(self._session, run, finished, sightings, images)
