@@ -123,14 +123,11 @@ def _metrics(session: CaptureSession, run: OpenRun, finished: Finished, sighting
             found[name] = value
     # What the cell logged itself under a name stands; a second value under it would be one too many.
     logged = session.store.execute(
-        "SELECT DISTINCT key FROM metrics WHERE run_uid = ? AND timestamp >= ?",
-        # A step may begin in the millisecond in which the one before it was recorded.
-        (run.run_uid, max(int(finished.execution.started_at * 1000), run.recorded_at + 1)),
+        "SELECT DISTINCT key FROM metrics WHERE run_uid = ? AND seq > ?", (run.run_uid, run.metrics_before)
     )
     for (key,) in logged:
         found.pop(key, None)
     now, step = int(time.time() * 1000), max(run.cells - 1, 0)
-    run.recorded_at = now
     own = [Metric(key=key, value=value, step=step, timestamp=now) for key, value in found.items()]
     return own + sightings.metrics
 

@@ -53,6 +53,8 @@ class Observed:
     """Names of variables that it read."""
     writes: frozenset[str] = frozenset()
     """Names of variables that it bound, changed or deleted."""
+    words: frozenset[str] = frozenset()
+    """Names and attributes that its text and the functions that ran load."""
 
 
 @dataclass(slots=True)
@@ -153,6 +155,7 @@ class Observer:
             tuple(record.uses.values()),
             frozenset(record.reads),
             frozenset(record.writes),
+            analysis.attributes.union(*(f.attributes | f.reads for f in ran), (x.name for x in analysis.loads)),
         )
 
     def latest(self, name: str) -> VersionId | None:

@@ -39,7 +39,7 @@ from mlops_jupyter.store import executions as records
 from ._file_hook import unobserved
 from .environment import read_environment
 from .faults import Faults
-from .files import FileAccess, FileTracker, to_lineage
+from .files import SCRIPTS, FileAccess, FileTracker, to_lineage
 from .hooks import Hooks
 from .minting import new_uid
 from .notebook_path import actor, notebook_path
@@ -66,6 +66,8 @@ class OpenCell:
     clock: float = 0.0
     depth: int = 0
     """How many nested ``run_cell`` are open inside of it."""
+    added: str = ""
+    """The line of ``%%track`` that a headless run asks for beside the cell's text, with its line break."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ class CaptureSession:
         self.parent_run = RunUid(os.environ["MLOPS_PARENT_RUN"]) if os.environ.get("MLOPS_PARENT_RUN") else None
         self.sink = Sink(self.settings, self.faults)
         self.cell: OpenCell | None = None
+        self._asked: str | None = None
         self.position = 0
         self.files = FileTracker(
             self.settings.root,
@@ -226,12 +229,36 @@ class CaptureSession:
         cell = OpenCell(info, ExecutionId(new_uid()), source)
         self.cell = cell
         cell.started_at = time.time()
-        self.tracker.before(cell, find_track_line(info.raw_cell.splitlines()))
+        found = find_track_line(info.raw_cell.splitlines())
+        if found is None and self.origin is Origin.HEADLESS:
+            asked = self._asked_to_track()
+            if asked is not None:
+                cell.added, found = f"%%track {asked}".rstrip() + "\n", (0, asked)
+        self.tracker.before(cell, found)
         self.files.begin()
         try:
             self.observer.before(source, self.shell.user_ns)
+            self._scripts()
         finally:
             cell.clock = time.perf_counter()
+
+    def _asked_to_track(self) -> str | None:
+        """The words of ``%%track`` that came beside the cell with the request that is executed; once a request."""
+        get_parent = getattr(self.shell, "get_parent", None)
+        request = get_parent() if get_parent is not None else {}
+        words = request.get("metadata", {}).get("mlops", {}).get("track")
+        message_id = request.get("header", {}).get("msg_id")
+        if not isinstance(words, str) or message_id == self._asked:
+            return None
+        self._asked = message_id
+        return words
+
+    def _scripts(self) -> None:
+        """A script of another interpreter goes to it as its input, where no hook sees the files that it names."""
+        analysis = self.observer.analysis
+        for magic in analysis.magics if analysis is not None else ():
+            if magic.body is not None and magic.name in SCRIPTS:
+                self.files.script(f"{magic.line}\n{magic.body}")
 
     def after_cell(self, result: Any) -> None:
         """IPython has run a cell; ``result`` is None where it was cancelled."""
@@ -256,7 +283,7 @@ class CaptureSession:
         from mlops_jupyter.analysis import analyze, redact
 
         status, error = _outcome(result)
-        text = redact(cell.info.raw_cell)
+        text = redact(cell.added + cell.info.raw_cell)
         execution = CellExecution(
             execution_id=cell.execution_id,
             session_id=self.session_id,
@@ -276,15 +303,18 @@ class CaptureSession:
         versions: list[EntityVersion] = []
         uses: list[Used] = []
         access = FileAccess()
+        words: frozenset[str] = frozenset()
         try:
             observed = self.observer.after(self.shell.user_ns, execution_id=cell.execution_id, error=_raised(result))
             versions += observed.versions
             uses += observed.uses
+            words = observed.words
         except Exception as fault:  # noqa: BLE001 - capture never breaks a cell
             self.faults.report("looking at the variables", fault)
         try:
-            access = self.files.end(cell.execution_id)
-            if access.reads or access.writes:
+            looked = analyze(cell.python_source)
+            access = self.files.end(cell.execution_id, words=words, named=[path.text for path in looked.path_literals])
+            if access.reads or access.writes or access.states:
                 file_versions, file_uses = to_lineage(
                     access, self.store, session_id=self.session_id, execution_id=cell.execution_id
                 )

@@ -25,6 +25,7 @@ COMMANDS = {
     "runs": "runs",
     "lineage": "lineage",
     "gather": "lineage",
+    "convert": "convert",
     "run": "run",
 }
 """Command -> module that defines it, so that ``mlops --help`` and completion import none of them."""

@@ -37,7 +37,7 @@ _UNPINNED = {
 @click.option(
     "--tolerance",
     type=click.FloatRange(0, 1, max_open=True),
-    default=1e-9,
+    default=1e-6,
     show_default=True,
     help="Relative difference up to which two values count as the same.",
 )

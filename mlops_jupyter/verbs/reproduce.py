@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from mlops_jupyter.verification.reproduce import Reproduced
 
-TOLERANCE = 1e-9
+TOLERANCE = 1e-6
 """Relative difference up to which two values count as the same."""
 
 

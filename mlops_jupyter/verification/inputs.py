@@ -17,7 +17,7 @@ from mlops_jupyter.errors import MlopsError, UsageError
 from mlops_jupyter.store import Connection
 from mlops_jupyter.store.snapshots import Snapshot, SnapshotState, find_object
 
-from .recorded import RecordedRun
+from .recorded_run import RecordedRun
 from .scratch import Scratch
 
 State = Literal["unchanged", "snapshot", "changed", "missing", "unknown", "package", "remote"]

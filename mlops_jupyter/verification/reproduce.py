@@ -19,9 +19,10 @@ from mlops_jupyter.entities import Run, RunUid
 from mlops_jupyter.errors import MlopsError
 from mlops_jupyter.store import Connection
 
+from .compare import TOLERANCE
 from .inputs import Input, find_inputs, place
 from .observed import Observed, read_observed
-from .recorded import RecordedRun, read_run
+from .recorded_run import RecordedRun, read_run
 from .replay import Replay, replay
 from .scratch import scratch_copy
 from .unpinned import Unpinned, find_unpinned, imported_modules
@@ -29,9 +30,6 @@ from .unpinned import Unpinned, find_unpinned, imported_modules
 Verdict = Literal["equal", "within_tolerance", "differs", "missing", "new"]
 """Of one metric; ``new``: only the reproduction has it."""
 Whole = Literal["equal", "within_tolerance", "differs", "no_metrics", "failed"]
-
-TOLERANCE = 1e-9
-"""Relative difference that the order of floating-point sums alone may make."""
 
 OnStep = Callable[[int, int, int], None]
 """Called with (number of the attempt from 1, number of the cell from 1, how many there are)."""
