@@ -146,6 +146,12 @@ CREATE INDEX snapshots_by_digest ON snapshots (digest, name);
 CREATE INDEX snapshots_by_object ON snapshots (object) WHERE object IS NOT NULL
 """
 
+_REPRODUCTIONS = """
+CREATE TABLE reproductions (
+    seq {seq}, run_uid {text} NOT NULL, at {real} NOT NULL, verdict {text} NOT NULL, document {text} NOT NULL);
+CREATE INDEX reproductions_by_run ON reproductions (run_uid)
+"""
+
 
 def _script(text: str) -> Callable[[Connection], None]:
     def apply(connection: Connection) -> None:
@@ -196,6 +202,7 @@ MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("0003_control", _script(_CONTROL)),
     ("0004_verifications", _script(_VERIFICATIONS)),
     ("0007_snapshots", _script(_SNAPSHOTS)),
+    ("0008_reproductions", _script(_REPRODUCTIONS)),
 )
 
 

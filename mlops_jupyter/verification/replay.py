@@ -201,6 +201,7 @@ def replay_environment(scratch: Scratch, *, home: Path, fingerprints: bool = Tru
         "MLOPS_STATE_DIR": str(home),
         "MLOPS_DELIVER": "false",
         "MLOPS_CAPTURE_MODELS": "false",
+        "MLOPS_DATA_SNAPSHOT_LIMIT": "0",
         "MLOPS_REPLAY_ROOT": str(scratch.root),
         "MLOPS_FINGERPRINT": "all" if fingerprints else "",
         # Code that calls MLflow itself must not reach the user's.
