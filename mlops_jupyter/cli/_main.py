@@ -26,6 +26,8 @@ COMMANDS = {
     "lineage": "lineage",
     "gather": "lineage",
     "run": "run",
+    "register": "models",
+    "models": "models",
 }
 """Command -> module that defines it, so that ``mlops --help`` and completion import none of them."""
 

@@ -130,6 +130,15 @@ CREATE TABLE audit (
     subject {text} NOT NULL, detail {text} NOT NULL, previous {text} NOT NULL, digest {text} NOT NULL)
 """
 
+_REGISTRATIONS = """
+CREATE TABLE registrations (
+    registration_id {text} PRIMARY KEY, registry {text} NOT NULL, name {text} NOT NULL, version {big} NOT NULL,
+    run_uid {text}, model_uid {text}, execution_id {text}, file {text}, digest {text} NOT NULL,
+    model_id {text}, at {real} NOT NULL);
+CREATE INDEX registrations_by_name ON registrations (name, version);
+CREATE INDEX registrations_by_run ON registrations (run_uid)
+"""
+
 
 def _script(text: str) -> Callable[[Connection], None]:
     def apply(connection: Connection) -> None:
@@ -178,6 +187,7 @@ MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("0001_telemetry", _telemetry),
     ("0002_outbox", _script(_OUTBOX)),
     ("0003_control", _script(_CONTROL)),
+    ("0005_registrations", _script(_REGISTRATIONS)),
 )
 
 
