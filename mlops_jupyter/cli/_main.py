@@ -27,6 +27,8 @@ COMMANDS = {
     "gather": "lineage",
     "convert": "convert",
     "run": "run",
+    "register": "models",
+    "models": "models",
 }
 """Command -> module that defines it, so that ``mlops --help`` and completion import none of them."""
 

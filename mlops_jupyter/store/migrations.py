@@ -152,6 +152,15 @@ CREATE TABLE reproductions (
 CREATE INDEX reproductions_by_run ON reproductions (run_uid)
 """
 
+_REGISTRATIONS = """
+CREATE TABLE registrations (
+    registration_id {text} PRIMARY KEY, registry {text} NOT NULL, name {text} NOT NULL, version {big} NOT NULL,
+    run_uid {text}, model_uid {text}, execution_id {text}, file {text}, digest {text} NOT NULL,
+    model_id {text}, at {real} NOT NULL);
+CREATE INDEX registrations_by_name ON registrations (name, version);
+CREATE INDEX registrations_by_run ON registrations (run_uid)
+"""
+
 
 def _script(text: str) -> Callable[[Connection], None]:
     def apply(connection: Connection) -> None:
@@ -201,6 +210,7 @@ MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("0002_outbox", _script(_OUTBOX)),
     ("0003_control", _script(_CONTROL)),
     ("0004_verifications", _script(_VERIFICATIONS)),
+    ("0005_registrations", _script(_REGISTRATIONS)),
     ("0007_snapshots", _script(_SNAPSHOTS)),
     ("0008_reproductions", _script(_REPRODUCTIONS)),
 )
