@@ -26,6 +26,8 @@ COMMANDS = {
     "lineage": "lineage",
     "gather": "lineage",
     "run": "run",
+    "submit": "jobs",
+    "jobs": "jobs",
 }
 """Command -> module that defines it, so that ``mlops --help`` and completion import none of them."""
 

@@ -130,6 +130,13 @@ CREATE TABLE audit (
     subject {text} NOT NULL, detail {text} NOT NULL, previous {text} NOT NULL, digest {text} NOT NULL)
 """
 
+_JOBS = """
+CREATE TABLE jobs (
+    job_id {text} PRIMARY KEY, state {text} NOT NULL, reason {text} NOT NULL, created_at {real} NOT NULL,
+    started_at {real}, ended_at {real}, run_uid {text}, exit_code {big}, spec {text} NOT NULL, result {text} NOT NULL);
+CREATE INDEX jobs_by_creation ON jobs (created_at)
+"""
+
 
 def _script(text: str) -> Callable[[Connection], None]:
     def apply(connection: Connection) -> None:
@@ -178,6 +185,7 @@ MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("0001_telemetry", _telemetry),
     ("0002_outbox", _script(_OUTBOX)),
     ("0003_control", _script(_CONTROL)),
+    ("0006_jobs", _script(_JOBS)),
 )
 
 
