@@ -43,6 +43,7 @@ _NOT_INHERITED = (
     "MLOPS_", "MLFLOW_", "JPY_", "IPY", "RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_JOB_CONFIG", "PYTHONWARNINGS",
     "PYTHONBREAKPOINT", "PYTEST_",
 )  # fmt: skip
+_PREFIX = "mr-"
 _SUBREAPER, _DEATH_SIGNAL = 36, 1
 _stop = False
 
@@ -57,8 +58,7 @@ def main(home: Path, root: Path) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     signal.signal(signal.SIGINT, _terminate)
     _adopt_orphans()
-    # Ray's sockets lie below it, and the name of a socket has at most 107 characters.
-    folder = Path(tempfile.mkdtemp(prefix="mr-", dir="/tmp" if Path("/tmp").is_dir() else None))  # noqa: S108
+    folder = _new_folder(settings)
     try:
         return _watch(settings, load_options(settings), folder)
     finally:
@@ -67,6 +67,22 @@ def main(home: Path, root: Path) -> int:
         _end_children()
         shutil.rmtree(folder, ignore_errors=True)
         lock.release()
+
+
+def _new_folder(settings: Settings) -> Path:
+    """A folder for Ray's files; that of a process of ours which was killed goes.
+
+    It has a short name: Ray's sockets lie below it, and the name of a socket has at most 107 characters.
+    """
+    note = head_folder(settings) / "folder"
+    note.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with suppress(OSError):
+        left = Path(note.read_text(encoding="utf-8"))
+        if left.name.startswith(_PREFIX) and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir="/tmp" if Path("/tmp").is_dir() else None))  # noqa: S108
+    write_atomically(note, str(folder).encode())
+    return folder
 
 
 def _watch(settings: Settings, options: RayOptions, folder: Path) -> int:
@@ -132,11 +148,9 @@ def _is_idle(settings: Settings, store: Connection, place: Path, options: RayOpt
 def _token_file(settings: Settings) -> Path | None:
     """A fresh token that only this user can read, where the installed Ray asks for one."""
     version = tuple(int(part) for part in importlib.metadata.version("ray").split(".")[:2])
-    folder = head_folder(settings)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if version < (2, 52):
         return None
-    path = folder / "token"
+    path = head_folder(settings) / "token"
     with suppress(FileNotFoundError):
         path.unlink()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -148,7 +162,11 @@ def _token_file(settings: Settings) -> Path | None:
 def _start_ray(options: RayOptions, folder: Path, token_file: Path | None) -> tuple[subprocess.Popen[bytes], str]:
     dashboard, client = _free_ports(2)
     environment = {k: v for k, v in os.environ.items() if not k.startswith(_NOT_INHERITED)}
-    environment |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_USAGE_STATS_PROMPT_ENABLED": "0", "TMPDIR": str(folder)}
+    environment |= {
+        "RAY_USAGE_STATS_ENABLED": "0", "RAY_USAGE_STATS_PROMPT_ENABLED": "0", "TMPDIR": str(folder),
+        # Else it waits half a minute on SIGTERM for jobs that are to end with it.
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+    }  # fmt: skip
     if token_file is not None:
         environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token_file)}
     arguments = [

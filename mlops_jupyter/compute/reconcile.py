@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from mlops_jupyter.config import Settings
+from mlops_jupyter.data.exchange import open_exchange
+from mlops_jupyter.data.mailbox import collect
 from mlops_jupyter.entities import Job, JobState
 from mlops_jupyter.errors import MlopsError, TransientError, UnreachableError
 from mlops_jupyter.store import Connection, FileLock
@@ -18,10 +20,13 @@ from .client import RayClient
 from .folders import copy_log, job_folder, job_log, log_is_due, read_log
 from .head import find_head
 from .options import cluster_token, load_options
+from .protocol import CANCEL
 from .results import INFRASTRUCTURE_FAILED, fetch_result, take_result
 
 _ARRIVES = 60.0
 """Seconds that a job which was recorded has to arrive at its cluster."""
+STOP_SECONDS = 30.0
+"""Seconds that a job which is to be cancelled gets to save what it has, before the cluster ends it."""
 _STOPPED = 130
 _NOT_FOUND = 127
 
@@ -96,7 +101,8 @@ def _follow(settings: Settings, store: Connection, job: Job, client: RayClient, 
             _ended_without_result(settings, store, job, _RAY_ENDS[status], info)
         return
     if job.state is JobState.CANCEL_REQUESTED:
-        _insist(store, job, client, waits=status == "PENDING")
+        if not _take(settings, store, job):
+            _insist(settings, store, job, client, waits=status == "PENDING")
         return
     if status == "RUNNING":
         advance_job(store, job.job_id, JobState.RUNNING, started_at=time.time())
@@ -106,14 +112,28 @@ def _follow(settings: Settings, store: Connection, job: Job, client: RayClient, 
         advance_job(store, job.job_id, JobState.QUEUED, reason=waiting_reason(job, client.nodes(), others))
 
 
-def _insist(store: Connection, job: Job, client: RayClient, *, waits: bool) -> None:
-    """Stop a job that is to be cancelled. One that waits cannot be stopped: the note in its mailbox keeps it from
-    running anything once it starts, so for us it is over."""
-    client.stop(job.job_id)
-    if waits:
+def _insist(settings: Settings, store: Connection, job: Job, client: RayClient, *, waits: bool) -> None:
+    """See to it that a job ends which is to be cancelled.
+
+    The note in its mailbox lets it save what it has, and keeps one that waits from running anything once it starts:
+    Ray itself does not stop those. So one that waits is over for us. One that does not heed the note is killed.
+    """
+    noted = _cancel_noted(settings, job)
+    if waits and noted is not None:
         end_job(
             store, job.job_id, JobState.STOPPED, at=time.time(), exit_code=_STOPPED, reason="cancelled before it began"
         )
+    elif noted is None or time.time() - noted > STOP_SECONDS:
+        client.stop(job.job_id)
+
+
+def _cancel_noted(settings: Settings, job: Job) -> float | None:
+    """When the note was left (seconds since the epoch), or None where there is none."""
+    try:
+        content = collect(open_exchange(settings), job.job_id, CANCEL)
+        return None if content is None else float(content)
+    except (UnreachableError, ValueError):
+        return None
 
 
 def _take(settings: Settings, store: Connection, job: Job) -> bool:

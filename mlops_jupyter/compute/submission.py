@@ -28,9 +28,6 @@ from .options import RayOptions, cluster_token, dashboard_url, is_loopback
 from .package import build_package, source_folder
 from .protocol import EXCHANGE_VARIABLE, ID_VARIABLE, MANIFEST_VARIABLE, Manifest, SentFile, encode
 
-STOP_SECONDS = 30
-"""Seconds that a job gets to end by itself when it is stopped, before the cluster kills it."""
-
 Tell = Callable[[str], None]
 """Gets one line of progress."""
 
@@ -185,7 +182,7 @@ def _request(options: RayOptions, client: RayClient, job: Job, exchange: str) ->
     """The body of the request. Nothing of the user's is in the command: that is a line for a shell."""
     variables = {
         ID_VARIABLE: job.job_id, MANIFEST_VARIABLE: str(job.manifest), EXCHANGE_VARIABLE: exchange,
-        "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS),
+        "RAY_JOB_STOP_WAIT_TIME_S": "10",
     }  # fmt: skip
     environment: dict[str, Any] = {"env_vars": variables}
     python = sys.executable if job.local else options.python

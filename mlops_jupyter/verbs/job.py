@@ -12,9 +12,10 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -37,10 +38,12 @@ from mlops_jupyter.entities import Digest, JobState, RunStatus, RunUid
 from mlops_jupyter.errors import MlopsError, UnreachableError, UsageError
 
 if TYPE_CHECKING:
-    from mlops_jupyter.runner import RunResult
+    from mlops_jupyter.runner import Cancellation, RunResult
     from mlops_jupyter.workspace import Workspace
 
 CANCELLED = 130
+_LOOK = 1.0
+"""Seconds between two looks for a wish to stop."""
 _TRIES = 5
 """Tries to deliver the result before the job gives up."""
 
@@ -136,7 +139,7 @@ def _set_environment(manifest: Manifest, home: Path, url: str) -> None:
 
 
 def _run(manifest: Manifest, exchange: Exchange, folder: Path, notebook: Path, tell: Callable[[str], None]) -> Result:
-    from mlops_jupyter.runner import run_notebook
+    from mlops_jupyter.runner import Cancellation, run_notebook
     from mlops_jupyter.verbs.run import as_document
     from mlops_jupyter.workspace import open_workspace
 
@@ -144,18 +147,41 @@ def _run(manifest: Manifest, exchange: Exchange, folder: Path, notebook: Path, t
         if str(state) != "running":
             tell(f"cell {index + 1}/{total} {state}: {preview[:70]}\n")
 
-    with open_workspace(folder) as workspace:
+    cancellation = Cancellation()
+    with open_workspace(folder) as workspace, _heeding(exchange, manifest.job_id, cancellation):
         result = run_notebook(
             workspace,
             notebook,
             parameter_yaml=(manifest.parameters,) if manifest.parameters else (),
             on_cell=on_cell,
             on_output=lambda _, text: tell(text),
+            cancellation=cancellation,
         )
         for warning in result.warnings:
             tell(f"mlops: {warning}\n")
         tell(f"run {result.run_id} {result.state}{'' if result.error is None else ': ' + result.error}\n")
         return _bring_home(manifest, exchange, folder, workspace, result, as_document(result))
+
+
+@contextmanager
+def _heeding(exchange: Exchange, job_id: str, cancellation: Cancellation) -> Iterator[None]:
+    """While the notebook runs, a thread looks for the note that asks the job to stop."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(_LOOK):
+            with suppress(MlopsError):  # an exchange that is away for a while is no wish to stop
+                if collect(exchange, job_id, CANCEL) is not None and not done.is_set():
+                    with suppress(OSError):  # the run ended just now
+                        cancellation.request()
+                    return
+
+    thread = threading.Thread(target=watch, name="mlops-cancel", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
 
 
 def _bring_home(

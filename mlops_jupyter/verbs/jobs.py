@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any
 
 from mlops_jupyter.compute.folders import job_folder, job_log, read_log
 from mlops_jupyter.compute.protocol import CANCEL
-from mlops_jupyter.compute.reconcile import connect, reconcile
+from mlops_jupyter.compute.reconcile import reconcile
 from mlops_jupyter.config import Settings
 from mlops_jupyter.data.exchange import open_exchange
 from mlops_jupyter.data.mailbox import post
 from mlops_jupyter.entities import Job, JobState
-from mlops_jupyter.errors import MlopsError
+from mlops_jupyter.errors import UnreachableError
 from mlops_jupyter.store.jobs import advance_job, count_jobs, get_job, list_jobs, resolve_job
 from mlops_jupyter.workspace import Workspace
 
@@ -65,21 +66,19 @@ def jobs_cancel(workspace: Workspace, job_id: str) -> dict[str, Any]:
     A job that is over stays as it is. One that runs gets half a minute to save what it has; the document says
     ``CANCEL_REQUESTED`` where that takes longer than this call stays.
 
+    Where cluster or exchange do not answer, the wish is kept, and every later verb insists on it.
+
     Raises:
-        UnreachableError: the exchange cannot be written. Where it is the cluster that does not answer, the wish is
-            kept, and every later verb insists on it.
         TargetNotFoundError, UsageError: as ``jobs_show``.
     """
     settings, store = workspace.settings, workspace.store
     job = _up_to_date(workspace, job_id)
     if not job.state.is_end:
-        # First the note that keeps a waiting job from running anything: Ray does not stop those.
-        post(open_exchange(settings), job.job_id, CANCEL, b"cancelled\n")
+        with suppress(UnreachableError):  # then the cluster alone has to stop it
+            post(open_exchange(settings), job.job_id, CANCEL, f"{time.time()}".encode())
         advance_job(store, job.job_id, JobState.CANCEL_REQUESTED, reason="asked to stop")
         deadline = time.monotonic() + _PATIENCE
         while not (job := _refreshed(workspace, job.job_id)).state.is_end and time.monotonic() < deadline:
-            if not _reachable(settings, job):
-                break
             time.sleep(0.3)
     return job_document(job, settings)
 
@@ -116,18 +115,6 @@ def _up_to_date(workspace: Workspace, job_id: str) -> Job:
 def _refreshed(workspace: Workspace, job_id: str) -> Job:
     reconcile(workspace.settings, workspace.store, only=[job_id])
     return get_job(workspace.store, job_id)
-
-
-def _reachable(settings: Settings, job: Job) -> bool:
-    try:
-        client = connect(settings, job)
-        if client is None:
-            return True  # its end is known without it
-        with client:
-            client.session()
-    except MlopsError:
-        return False
-    return True
 
 
 def _milliseconds(seconds: float | None) -> int | None:
