@@ -29,6 +29,8 @@ COMMANDS = {
     "run": "run",
     "register": "models",
     "models": "models",
+    "submit": "jobs",
+    "jobs": "jobs",
 }
 """Command -> module that defines it, so that ``mlops --help`` and completion import none of them."""
 

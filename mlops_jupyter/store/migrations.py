@@ -161,6 +161,13 @@ CREATE INDEX registrations_by_name ON registrations (name, version);
 CREATE INDEX registrations_by_run ON registrations (run_uid)
 """
 
+_JOBS = """
+CREATE TABLE jobs (
+    job_id {text} PRIMARY KEY, state {text} NOT NULL, reason {text} NOT NULL, created_at {real} NOT NULL,
+    started_at {real}, ended_at {real}, run_uid {text}, exit_code {big}, spec {text} NOT NULL, result {text} NOT NULL);
+CREATE INDEX jobs_by_creation ON jobs (created_at)
+"""
+
 
 def _script(text: str) -> Callable[[Connection], None]:
     def apply(connection: Connection) -> None:
@@ -211,6 +218,7 @@ MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("0003_control", _script(_CONTROL)),
     ("0004_verifications", _script(_VERIFICATIONS)),
     ("0005_registrations", _script(_REGISTRATIONS)),
+    ("0006_jobs", _script(_JOBS)),
     ("0007_snapshots", _script(_SNAPSHOTS)),
     ("0008_reproductions", _script(_REPRODUCTIONS)),
 )
