@@ -21,6 +21,7 @@ from mlops_jupyter.store import executions as records_of
 from mlops_jupyter.workspace import Workspace, open_workspace
 
 from ._targets import file_names, not_found
+from .verification import verify_conversion
 
 Level = Literal["fast", "full", "none"]
 OnProgress = Callable[[str], None]
@@ -96,7 +97,14 @@ def convert(
         conversion, found = make(workspace, notebook, target=target, names=names, limit=limit)
         tell(f"writing {out.name}")
         write_document(out, conversion.document)
-    return as_document(conversion, found, notebook=notebook, out=out, duration=time.monotonic() - began)
+        told = as_document(conversion, found, notebook=notebook, out=out, duration=time.monotonic() - began)
+        if verify != "none":
+            told["verification"] = verify_conversion(
+                workspace, conversion.document, found, notebook=notebook, out=out, level=verify, budget=budget,
+                on_progress=on_progress,
+            )  # fmt: skip
+            write_document(out, conversion.document)  # with the grade
+    return told
 
 
 def make(
