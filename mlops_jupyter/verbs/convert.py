@@ -109,7 +109,22 @@ def convert(
         made = make(workspace, notebook, target=target, names=names, limit=limit)
         tell(f"writing {out.name}")
         write_document(out, made.conversion.document)
-    return as_document(made, notebook=notebook, out=out, duration=time.monotonic() - began)
+        told = as_document(made, notebook=notebook, out=out, duration=time.monotonic() - began)
+        if verify != "none":
+            from .verification import verify_conversion
+
+            told["verification"] = verify_conversion(
+                workspace,
+                made.conversion.document,
+                made.found,
+                notebook=notebook,
+                out=out,
+                level=verify,
+                budget=budget,
+                on_progress=on_progress,
+            )
+            write_document(out, made.conversion.document)  # with the grade
+    return told
 
 
 def make(

@@ -386,7 +386,8 @@ def test_what_cannot_run_by_itself_is_refused_in_one_sentence(source: str, said:
 
 def test_what_only_looks_like_it_is_not_refused() -> None:
     for source in (
-        "output = model(input)", "for _ in range(3):\n    x = _", "_, x = pair", "def ask():\n    return input()\nx = 1",
+        "output = model(input)", "for _ in range(3):\n    x = _", "_, x = pair",
+        "def ask():\n    return input()\nx = 1",
         "s.value = 3\nx = s.value", "input = ask\nx = input()",
     ):  # fmt: skip
         h = History()
