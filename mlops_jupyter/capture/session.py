@@ -353,7 +353,7 @@ class CaptureSession:
                 self._store_least(write_least)
 
         if record is None:
-            self.sink.later(store_all)
+            self.sink.later(write, store_all)
         else:
             store_all()
             record.show(self.shell, self.store)
