@@ -108,6 +108,7 @@ class Kernel:
         self._peak: int | None = None
         self._requested: str | None = None
         self._answered: str | None = None
+        self._asked_at: float | None = None
         self._oom_before = oom_kills()
         self._children_before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
         self.info: Message = {}
@@ -195,15 +196,28 @@ class Kernel:
                 )
 
     def request(
-        self, code: str, *, cell_id: str | None = None, silent: bool = False, stop_on_error: bool = True
+        self,
+        code: str,
+        *,
+        cell_id: str | None = None,
+        track: str | None = None,
+        silent: bool = False,
+        stop_on_error: bool = True,
     ) -> str:
-        """Send code to execute; the id of the message. ``cell_id`` is what the kernel's hooks see as the cell's."""
+        """Send code to execute; the id of the message.
+
+        ``cell_id`` is what the kernel's hooks see as the cell's; ``track`` tells capture there to track the cell as
+        if it began with this line of ``%%track``.
+        """
         content = {
             "code": code, "silent": silent, "store_history": not silent, "user_expressions": {},
             "allow_stdin": False, "stop_on_error": stop_on_error,
         }  # fmt: skip
         session = self.client.session
-        message = session.msg("execute_request", content, metadata={"cellId": cell_id} if cell_id else None)
+        metadata: dict[str, Any] = {} if cell_id is None else {"cellId": cell_id}
+        if track is not None:
+            metadata["mlops"] = {"track": track}
+        message = session.msg("execute_request", content, metadata=metadata)
         self.client.shell_channel.send(message)
         self._requested = str(message["header"]["msg_id"])
         return self._requested
@@ -308,10 +322,16 @@ class Kernel:
         self._loop.close()
         self._context.destroy(linger=0)
 
+    def ask_to_stop(self) -> None:
+        """Ask the kernel to end by itself, without waiting for it: ``stop`` does."""
+        if self._asked_at is None:
+            self._asked_at = time.monotonic()
+            with contextlib.suppress(Exception):  # a dead kernel has no channel to ask on
+                self.client.shutdown()
+
     def _stop_kindly(self) -> None:
-        with contextlib.suppress(Exception):  # a dead kernel has no channel to ask on
-            self.client.shutdown()
-        deadline = time.monotonic() + SHUTDOWN_GRACE
+        self.ask_to_stop()
+        deadline = (self._asked_at or 0.0) + SHUTDOWN_GRACE
         while time.monotonic() < deadline and not self._cancellation.repeated:
             if self._is_dead(dict(self._poller.poll(100))):
                 return

@@ -123,6 +123,7 @@ class _Run:
         self._number: dict[int, int] = {}
         self._lineage: Literal["full", "none"] = "none"
         self._warnings = list(plan.warnings)
+        self._written: tuple[FailedCell | None, tuple[CellResult, ...], MlopsError | None] | None = None
         self._log: EventLog
 
     def execute(self, *, cell_timeout: float | None, timeout: float | None) -> RunResult:
@@ -188,7 +189,9 @@ class _Run:
             env=kernel_environment(self._settings, run_uid=plan.run_uid, notebook=self._name),
             log=plan.folder / "kernel.log",
         )  # fmt: skip
-        ending, warning = execute(self._notebook, kernel, self, limits=limits, cancellation=self._cancellation)
+        ending, warning = execute(
+            self._notebook, kernel, self, limits=limits, cancellation=self._cancellation, meanwhile=self._write_end
+        )
         if warning is None:
             self._lineage = "full"
         else:
@@ -229,26 +232,32 @@ class _Run:
     def _finish(self, ending: Ending) -> RunResult:
         plan, state = self._plan, ending.state
         at, duration = time.time(), time.monotonic() - self._began
-        error = ending.error or None
-        failed = self._failed_cell(ending)
-        cells = self._cell_results()
-        marks.end(self._notebook, state, at=at, error=error)
-        if state is not State.SUCCEEDED:
-            marks.add_banner(self._notebook, index=ending.index, error=error or "")
-        problem: MlopsError | None = None
-        try:
-            self._output.write(self._notebook)
-        except MlopsError as unwritten:
-            problem = unwritten
+        if self._written is None:  # the kernel did not start
+            self._write_end(ending)
+        assert self._written is not None
+        failed, cells, problem = self._written
         self._record_end(ending, at=at, output=plan.output if problem is None else None)
         if problem is not None:
             raise problem
         return RunResult(
             run_id=plan.run_uid, state=state, notebook=plan.notebook, output=plan.output,
             exit_code=exit_code(state, self._cancellation.received), started_at=self._started_at, duration=duration,
-            cells=cells, failed_cell=failed, error=error, death=ending.death, lineage=self._lineage,
+            cells=cells, failed_cell=failed, error=ending.error or None, death=ending.death, lineage=self._lineage,
             warnings=tuple(self._warnings), parameters=plan.values,
         )  # fmt: skip
+
+    def _write_end(self, ending: Ending) -> None:
+        """Write the notebook as it ended, while the kernel goes down."""
+        failed, cells = self._failed_cell(ending), self._cell_results()  # before the banner moves the cells
+        marks.end(self._notebook, ending.state, at=time.time(), error=ending.error or None)
+        if ending.state is not State.SUCCEEDED:
+            marks.add_banner(self._notebook, index=ending.index, error=ending.error)
+        problem: MlopsError | None = None
+        try:
+            self._output.write(self._notebook)
+        except MlopsError as unwritten:
+            problem = unwritten
+        self._written = failed, cells, problem
 
     def _record_end(self, ending: Ending, *, at: float, output: Path | None) -> None:
         self._log.event("ended", state=str(ending.state), error=ending.error or None)
