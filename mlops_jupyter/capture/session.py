@@ -39,12 +39,13 @@ from mlops_jupyter.store import executions as records
 from ._file_hook import unobserved
 from .environment import read_environment
 from .faults import Faults
-from .files import FileTracker, to_lineage
+from .files import SCRIPTS, FileAccess, FileTracker, to_lineage
 from .hooks import Hooks
 from .minting import new_uid
 from .notebook_path import actor, notebook_path
 from .options import find_track_line
 from .sink import Sink
+from .snapshots import CLOSE_SECONDS, SnapshotKeeper
 from .track import Tracker
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class Finished:
     """IPython's ``ExecutionResult``, or None where the cell was cancelled."""
     versions: list[EntityVersion] = field(default_factory=list)
     uses: list[Used] = field(default_factory=list)
+    access: FileAccess = field(default_factory=FileAccess)
 
 
 class CaptureSession:
@@ -106,6 +108,15 @@ class CaptureSession:
             journal=None if self.sink.in_memory else self.settings.state / "digests.json",
         )
         self.tracker = Tracker(self)
+        self.snapshots = SnapshotKeeper(
+            sink=self.sink,
+            exchange=self.tracker.exchange,
+            history=self.tracker.history,
+            root_rules=self.files.rules,
+            faults=self.faults,
+            limit=self.settings.snapshot_limit,
+            total=self.settings.snapshot_total,
+        )
         self._hooks = Hooks(self)
         self._lock = FileLock(self.settings.locks / f"session-{self.session_id}.lock")
         self._closed = False
@@ -188,6 +199,7 @@ class CaptureSession:
         atexit.unregister(self.close)
         try:
             self.tracker.stop()
+            self.snapshots.wait(CLOSE_SECONDS)
             self.sink.write(lambda store: records.end_session(store, self.session_id))
             self.sink.close()
         except Exception as error:  # noqa: BLE001 - the interpreter may be half gone
@@ -226,6 +238,7 @@ class CaptureSession:
         self.files.begin()
         try:
             self.observer.before(source, self.shell.user_ns)
+            self._scripts()
         finally:
             cell.clock = time.perf_counter()
 
@@ -239,6 +252,13 @@ class CaptureSession:
             return None
         self._asked = message_id
         return words
+
+    def _scripts(self) -> None:
+        """A script of another interpreter goes to it as its input, where no hook sees the files that it names."""
+        analysis = self.observer.analysis
+        for magic in analysis.magics if analysis is not None else ():
+            if magic.body is not None and magic.name in SCRIPTS:
+                self.files.script(f"{magic.line}\n{magic.body}")
 
     def after_cell(self, result: Any) -> None:
         """IPython has run a cell; ``result`` is None where it was cancelled."""
@@ -282,15 +302,19 @@ class CaptureSession:
         self.position += 1
         versions: list[EntityVersion] = []
         uses: list[Used] = []
+        access = FileAccess()
+        words: frozenset[str] = frozenset()
         try:
             observed = self.observer.after(self.shell.user_ns, execution_id=cell.execution_id, error=_raised(result))
             versions += observed.versions
             uses += observed.uses
+            words = observed.words
         except Exception as fault:  # noqa: BLE001 - capture never breaks a cell
             self.faults.report("looking at the variables", fault)
         try:
-            access = self.files.end(cell.execution_id)
-            if access.reads or access.writes:
+            looked = analyze(cell.python_source)
+            access = self.files.end(cell.execution_id, words=words, named=[path.text for path in looked.path_literals])
+            if access.reads or access.writes or access.states:
                 file_versions, file_uses = to_lineage(
                     access, self.store, session_id=self.session_id, execution_id=cell.execution_id
                 )
@@ -301,7 +325,7 @@ class CaptureSession:
             self.files.faults.clear()
         except Exception as fault:  # noqa: BLE001 - as above
             self.faults.report("looking at the files", fault)
-        return Finished(execution, analyze(cell.python_source), result, versions, uses)
+        return Finished(execution, analyze(cell.python_source), result, versions, uses, access)
 
     def _record(self, cell: OpenCell, finished: Finished) -> None:
         try:
@@ -332,9 +356,17 @@ class CaptureSession:
         else:
             store_all()
             record.show(self.shell, self.store)
+        self._keep_snapshots(finished, None if record is None else record.run_uid)
         self._deliver()
         if self.faults.pending:
             self.sink.flush()
+
+    def _keep_snapshots(self, finished: Finished, run_uid: RunUid | None) -> None:
+        execution = finished.execution
+        try:
+            self.snapshots.cell_ended(execution.execution_id, finished.access, execution.source, run_uid=run_uid)
+        except Exception as fault:  # noqa: BLE001 - as above
+            self.faults.report("keeping what the run read", fault)
 
     def _store_least(self, write: Callable[[SQLiteConnection], None]) -> None:
         try:

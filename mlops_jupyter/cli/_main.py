@@ -25,7 +25,12 @@ COMMANDS = {
     "runs": "runs",
     "lineage": "lineage",
     "gather": "lineage",
+    "convert": "convert",
     "run": "run",
+    "register": "models",
+    "models": "models",
+    "submit": "jobs",
+    "jobs": "jobs",
 }
 """Command -> module that defines it, so that ``mlops --help`` and completion import none of them."""
 

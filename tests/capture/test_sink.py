@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -53,6 +54,21 @@ def test_settled_is_written(sink: Sink) -> None:
     later(sink, "two")
     sink.settle()
     assert seen(sink) == ["one", "two"]
+
+
+def test_settling_waits_for_what_the_thread_is_just_writing(sink: Sink) -> None:
+    began, go_on = threading.Event(), threading.Event()
+
+    def slow(store: SQLiteConnection) -> None:
+        began.set()
+        go_on.wait(5)
+        store.execute("INSERT INTO seen (name) VALUES ('slow')")
+
+    sink.later(slow, lambda: None)
+    assert began.wait(5)
+    threading.Timer(0.05, go_on.set).start()
+    sink.settle()
+    assert seen(sink) == ["slow"]
 
 
 def test_one_that_fails_among_several_costs_the_others_nothing(sink: Sink) -> None:
