@@ -44,7 +44,7 @@ class Shells:
         Args:
             request: ``folder``, ``environ`` (added), ``capture`` (load the extension first), ``cells``: (id,
                 source, seconds until an interrupt or None, file to write before it or None) each, ``evaluate``:
-                expressions, ``answers``.
+                expressions, ``answers``, ``may_fail``: for each cell whether the next one runs even after an error.
 
         Returns:
             ``cells``: error (or None) and stdout of each, ``values``: repr or error of each expression.
@@ -119,7 +119,12 @@ def _run(request: dict[str, Any]) -> dict[str, Any]:
     builtins.input = lambda prompt="": next(typed)
     if request.get("capture"):
         shell.run_cell("%load_ext mlops_jupyter", store_history=True, cell_id="load")
-    done = [_cell(shell, *cell) for cell in request["cells"]]
+    done: list[dict[str, Any]] = []
+    may_fail = request.get("may_fail") or [True] * len(request["cells"])
+    for cell, allowed in zip(request["cells"], may_fail, strict=True):
+        done.append({**_cell(shell, *cell), "may_fail": allowed})
+        if done[-1]["error"] is not None and not allowed:
+            break
     values = {text: _value(shell, text) for text in request.get("evaluate", ())}
     if request.get("capture"):
         from mlops_jupyter import capture
