@@ -65,7 +65,8 @@ class FileTracker:
         self.session_id = SessionId(session_id)
         self.faults: list[str] = []
         """What went wrong, newest last; capture goes on without."""
-        self._rules = PathRules(root, exclude=exclude)
+        self.rules = PathRules(root, exclude=exclude)
+        """Which paths are data."""
         self._cache = StatCache(journal)
         self._switch = get_switch()
         self._touches: Touches | None = None
@@ -75,7 +76,7 @@ class FileTracker:
         """Files that an earlier cell left open: path -> ``stat`` at the end of the last cell."""
         self._tree: dict[str, tuple[int, int, int]] | None = None
         self._undo: list[Callable[[], None]] = []
-        self._places = Places(self._rules)
+        self._places = Places(self.rules)
 
     def install(self) -> None:
         """Add the audit hook (once in a process) and wrap libraries when they are imported. Idempotent."""
@@ -99,7 +100,7 @@ class FileTracker:
         import_hooks.poll()
         self._tree = None
         self._meter = Meter()
-        touches = Touches(self._rules, self._cache, self._before_command, self._meter, self._places.written)
+        touches = Touches(self.rules, self._cache, self._before_command, self._meter, self._places.written)
         self._touches = touches
         self._began = time.perf_counter()
         self._switch.on(EVENTS, touches.receive)
@@ -154,13 +155,13 @@ class FileTracker:
         if self._tree is None:
             from .commands import snapshot
 
-            self._tree = snapshot(self.root, self._rules)
+            self._tree = snapshot(self.root, self.rules)
 
     def _collect(self, touches: Touches, deadline: float, execution_id: ExecutionId | None) -> FileAccess:
         if touches.commands or self._tree is not None:
             from .commands import add_effects
 
-            add_effects(touches, self._tree or {}, self.root, self._rules)
+            add_effects(touches, self._tree or {}, self.root, self.rules)
         self._add_left_open(touches)
         states = self._places.settle(touches)
         reads: list[FileRecord] = []
@@ -259,7 +260,7 @@ class FileTracker:
 
     def _add_left_open(self, touches: Touches) -> None:
         for path, (status, side) in self._handles.items():
-            key = self._rules.key(path)
+            key = self.rules.key(path)
             current = _stat(path)
             if path in touches.paths or key is None or current is None:
                 continue

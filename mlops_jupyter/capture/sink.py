@@ -97,8 +97,8 @@ class Sink:
         self._wake.set()
 
     def settle(self) -> None:
-        """Do what ``later`` was given, now."""
-        if not self._tasks or self.foreign:
+        """Do what ``later`` was given, now; what the thread is just doing is done when this returns."""
+        if self.foreign or not (self._tasks or self._in_task):
             return
         with self._lock:
             if self._in_task:

@@ -55,6 +55,8 @@ class OpenRun:
     git: GitWatch | None = None
     cells: int = 0
     failed: bool = False
+    metrics_before: int = 0
+    """Place of the last metric that was there when the cell began; the cell itself logged what came after it."""
 
 
 class Tracker:
@@ -142,6 +144,9 @@ class Tracker:
         if self.current() is not None:
             self.watcher.begin()
             run = self.current()
+            if run is not None and run.kind == "steps":  # by time would not do: two cells end within one millisecond
+                ((last,),) = self._session.store.execute("SELECT COALESCE(MAX(seq), 0) FROM metrics")
+                run.metrics_before = last
             if run is not None and run.kind != "parent":
                 self.figures.start(self._session.shell)
                 self.environment.enter(run.run_uid)

@@ -18,8 +18,9 @@ from mlops_jupyter.provenance import count_of, without_magics
 from .document import NotebookDocument
 from .gathered import GatheredSlice, SliceOrigin
 from .imports import Hoisted, hoist_imports
+from .injected import merge_injected
 from .leaves import cell_key, track_arguments
-from .markdown import Prose, code_span, escaped, first_heading, place
+from .markdown import CellFinder, Prose, code_span, escaped, first_heading, place
 from .masked import cell_magic
 
 APPENDIX_TAG = "mlops-appendix"
@@ -128,6 +129,8 @@ def convert_slice(
     notes = list(found.notes)
     parts = _parts(found, document, texts, shown, notes)
     main = [p for p in parts if not p.appendix]
+    for part, text in zip(main, merge_injected([p.execution for p in main], [p.text for p in main]), strict=True):
+        part.text = text
     hoisted = hoist_imports([p.text for p in main], fixed=[i for i, p in enumerate(main) if p.failed])
     for part, text in zip(main, hoisted.cells, strict=True):
         part.text = text
@@ -142,9 +145,7 @@ def convert_slice(
         builder.code("mlops-imports", hoisted.source, role="imports", executions=executions)
     without = frozenset() if title is None else frozenset({title[0]})
     before = (
-        place(document, [p.index for p in parts], without=without).before
-        if document is not None
-        else tuple(() for _ in parts)
+        place(document, [p.index for p in parts], without=without) if document is not None else tuple(() for _ in parts)
     )
     in_appendix = False
     for part, prose in zip(parts, before, strict=True):
@@ -178,8 +179,8 @@ def _parts(
     shown: Sequence[CellExecution],
     notes: list[str],
 ) -> list[_Part]:
-    parts = []
-    finder = _Finder(document)
+    parts: list[_Part] = []
+    finder = CellFinder(document)
     for execution in (*found.kept, *shown):
         source = texts.get(execution.execution_id, execution.source)
         text, installs = _without_installs(_clean(source))
@@ -229,25 +230,6 @@ def _is_plain_python(text: str) -> bool:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True
-
-
-class _Finder:
-    """Finds the cell of the document that an execution is of: by its id, else by its text."""
-
-    def __init__(self, document: NotebookDocument | None) -> None:
-        self._by_id: dict[str, int] = {}
-        self._by_text: dict[str, int] = {}
-        for index, cell in enumerate(document.cells if document is not None else ()):
-            if cell.cell_type == "code":
-                if cell.cell_id is not None:
-                    self._by_id.setdefault(cell.cell_id, index)
-                if cell.source.strip():
-                    self._by_text.setdefault(cell.source.strip(), index)
-
-    def index(self, execution: CellExecution) -> int | None:
-        if execution.cell_id is not None and execution.cell_id in self._by_id:
-            return self._by_id[execution.cell_id]
-        return self._by_text.get(execution.source.strip())
 
 
 def _told(parts: Sequence[_Part], document: NotebookDocument | None) -> list[str]:

@@ -61,7 +61,9 @@ def execute(
             return Ending(state=State.CANCELLED, error="The run was cancelled."), None
         notebook.metadata["language_info"] = kernel.info.get("language_info", {})
         warning = load_capture(kernel, is_python=plan.is_python)
-        ending = CellLoop(kernel, notebook, listener, limits=limits, cancellation=cancellation).run()
+        ending = CellLoop(
+            kernel, notebook, listener, limits=limits, cancellation=cancellation, captured=warning is None
+        ).run()
         kindly = kernel.is_idle
         return ending, warning
     finally:

@@ -195,15 +195,28 @@ class Kernel:
                 )
 
     def request(
-        self, code: str, *, cell_id: str | None = None, silent: bool = False, stop_on_error: bool = True
+        self,
+        code: str,
+        *,
+        cell_id: str | None = None,
+        track: str | None = None,
+        silent: bool = False,
+        stop_on_error: bool = True,
     ) -> str:
-        """Send code to execute; the id of the message. ``cell_id`` is what the kernel's hooks see as the cell's."""
+        """Send code to execute; the id of the message.
+
+        ``cell_id`` is what the kernel's hooks see as the cell's; ``track`` tells capture there to track the cell as
+        if it began with this line of ``%%track``.
+        """
         content = {
             "code": code, "silent": silent, "store_history": not silent, "user_expressions": {},
             "allow_stdin": False, "stop_on_error": stop_on_error,
         }  # fmt: skip
         session = self.client.session
-        message = session.msg("execute_request", content, metadata={"cellId": cell_id} if cell_id else None)
+        metadata: dict[str, Any] = {} if cell_id is None else {"cellId": cell_id}
+        if track is not None:
+            metadata["mlops"] = {"track": track}
+        message = session.msg("execute_request", content, metadata=metadata)
         self.client.shell_channel.send(message)
         self._requested = str(message["header"]["msg_id"])
         return self._requested

@@ -30,6 +30,7 @@ from .parameters import (
     tagged_cell,
 )
 from .record import part_file
+from .tracked import untrackable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +70,7 @@ def make_plan(
     if not name:
         name = "python3"
         warnings.append("The notebook names no kernel; python3 was used.")
+    warnings += untrackable(document)
     specs = KernelSpecManager()
     is_python = kernel_language(name, specs) == "python"
     pairs = () if isinstance(parameters, Mapping) else parameters

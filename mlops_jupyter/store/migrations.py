@@ -130,6 +130,14 @@ CREATE TABLE audit (
     subject {text} NOT NULL, detail {text} NOT NULL, previous {text} NOT NULL, digest {text} NOT NULL)
 """
 
+_SNAPSHOTS = """
+CREATE TABLE snapshots (
+    run_uid {text} NOT NULL, name {text} NOT NULL, digest {text} NOT NULL, state {text} NOT NULL, module {text},
+    object {text}, size {big} NOT NULL, at {real} NOT NULL, PRIMARY KEY (run_uid, name, digest)) {clustered};
+CREATE INDEX snapshots_by_digest ON snapshots (digest, name);
+CREATE INDEX snapshots_by_object ON snapshots (object) WHERE object IS NOT NULL
+"""
+
 
 def _script(text: str) -> Callable[[Connection], None]:
     def apply(connection: Connection) -> None:
@@ -178,6 +186,7 @@ MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("0001_telemetry", _telemetry),
     ("0002_outbox", _script(_OUTBOX)),
     ("0003_control", _script(_CONTROL)),
+    ("0007_snapshots", _script(_SNAPSHOTS)),
 )
 
 

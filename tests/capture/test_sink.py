@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +45,21 @@ def test_settled_is_written(sink: Sink) -> None:
     sink.later(lambda: add(sink, "two"))
     sink.settle()
     assert seen(sink) == ["one", "two"]
+
+
+def test_settling_waits_for_what_the_thread_is_just_writing(sink: Sink) -> None:
+    began, go_on = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        began.set()
+        go_on.wait(5)
+        add(sink, "slow")
+
+    sink.later(slow)
+    assert began.wait(5)
+    threading.Timer(0.05, go_on.set).start()
+    sink.settle()
+    assert seen(sink) == ["slow"]
 
 
 def test_a_forked_child_writes_by_itself_and_not_what_its_parent_has_to_write(sink: Sink) -> None:
