@@ -130,6 +130,14 @@ CREATE TABLE audit (
     subject {text} NOT NULL, detail {text} NOT NULL, previous {text} NOT NULL, digest {text} NOT NULL)
 """
 
+_VERIFICATIONS = """
+CREATE TABLE verifications (
+    seq {seq}, notebook {text} NOT NULL, output {text} NOT NULL, digest {text} NOT NULL, grade {text},
+    document {text} NOT NULL, at {real} NOT NULL);
+CREATE INDEX verifications_by_digest ON verifications (digest);
+CREATE INDEX verifications_by_output ON verifications (output)
+"""
+
 _SNAPSHOTS = """
 CREATE TABLE snapshots (
     run_uid {text} NOT NULL, name {text} NOT NULL, digest {text} NOT NULL, state {text} NOT NULL, module {text},
@@ -186,6 +194,7 @@ MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("0001_telemetry", _telemetry),
     ("0002_outbox", _script(_OUTBOX)),
     ("0003_control", _script(_CONTROL)),
+    ("0004_verifications", _script(_VERIFICATIONS)),
     ("0007_snapshots", _script(_SNAPSHOTS)),
 )
 

@@ -14,7 +14,7 @@ from mlops_jupyter.errors import MlopsError
 from mlops_jupyter.notebook import GatheredSlice
 from mlops_jupyter.store import Connection
 
-from .compare import Comparison, Difference, Facts, Value
+from .compare import Comparison, Difference, Facts, Value, compare_facts
 from .grading import Instability, Needs, as_diverging, judge
 from .replay import Replay, replay
 from .result import Check, CheckName, Diverging, OnProgress, State, named
@@ -35,6 +35,8 @@ class Context:
     sources: dict[str, str]
     needs: Needs
     inputs: list[EntityVersion]
+    named: list[str]
+    """Files and folders that the text of a cell names and that are there, though nothing recorded a read."""
     written: Mapping[str, CellExecution]
     deadline: float
     size_limit: int
@@ -74,7 +76,8 @@ class Outcome:
 def new_scratch(context: Context) -> Scratch:
     """A scratch copy for one replay."""
     return make_scratch(
-        context.settings.root, base=context.settings.home / "scratch", needed=[v.name for v in context.inputs],
+        context.settings.root, base=context.settings.home / "scratch",
+        needed=[*(v.name for v in context.inputs), *context.named],
         written=list(context.written), near=context.settings.root / context.folder, limit=context.size_limit,
     )  # fmt: skip
 
@@ -139,6 +142,13 @@ def replayed_facts(context: Context, run: Replay) -> dict[str, Facts]:
         for cell in run.cells
         if cell.execution_id is not None and cell.state in ("succeeded", "failed")
     }  # fmt: skip
+
+
+def against_replay(context: Context, first: Replay, run: Replay) -> Comparison:
+    """What ``run`` left, held against a replay; of a run that stopped only the cells that ran."""
+    expected, got = replayed_facts(context, first), replayed_facts(context, run)
+    facts = [f for f in expected.values() if run.succeeded or f.key in got]
+    return compare_facts(facts, got, elsewhere=values_elsewhere(run))
 
 
 def values_elsewhere(run: Replay) -> dict[str, Value]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import re
 from collections.abc import Mapping
@@ -10,6 +11,9 @@ from typing import Any
 from mlops_jupyter.entities import ExecutionStatus
 from mlops_jupyter.notebook import GatheredSlice
 
+from .reasons import python_lines
+
+_PATH = re.compile(r"(?!/)[^\x00-\x1f<>|\"]{1,255}")
 _TRACK = re.compile(r"\s*%%track(?![\w?])([^\n?]*)")
 
 
@@ -63,3 +67,13 @@ def parameter_schemas(converted: Mapping[str, Any]) -> dict[str, Mapping[str, An
 def converted_parameters(converted: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters that can be given, at their defaults."""
     return {name: each["default"] for name, each in parameter_schemas(converted).items() if "default" in each}
+
+
+def path_literals(source: str) -> tuple[str, ...]:
+    """Texts in a cell that may be relative paths of files or folders, or patterns for them."""
+    try:
+        tree = ast.parse(python_lines(source))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ()
+    texts = (n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str))
+    return tuple(dict.fromkeys(t for t in texts if _PATH.fullmatch(t) and t.strip("./~")))

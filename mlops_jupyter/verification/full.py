@@ -16,13 +16,13 @@ from mlops_jupyter.errors import MlopsError
 from .checks import (
     Context,
     Outcome,
+    against_replay,
     cannot_tell,
     check_of,
     new_scratch,
     outcome_of,
     replayed_facts,
     run_once,
-    values_elsewhere,
 )
 from .compare import compare_facts
 from .documents import converted_parameters, parameter_schemas
@@ -58,10 +58,7 @@ def run_as_scheduled(context: Context, fast: Fast, *, name: str) -> Outcome:
         remove_scratch(scratch)
     comparison = None
     if isinstance(run, Replay):
-        comparison = compare_facts(
-            list(replayed_facts(context, fast.first).values()), replayed_facts(context, run),
-            elsewhere=values_elsewhere(run),
-        )  # fmt: skip
+        comparison = against_replay(context, fast.first, run)
     outcome = outcome_of(context, "V2", run, comparison, fast.instability)
     if outcome.within:
         check = outcome.check

@@ -39,7 +39,7 @@ def unstable_calls(source: str) -> tuple[str, ...]:
     generator of random numbers without a seed. Empty for a text that is no Python.
     """
     try:
-        tree = ast.parse(_python(source))
+        tree = ast.parse(python_lines(source))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ()
     return tuple(dict.fromkeys(_found(tree)))[:_MOST_FOUND]
@@ -48,7 +48,7 @@ def unstable_calls(source: str) -> tuple[str, ...]:
 def unstable_names(source: str) -> frozenset[str]:
     """Names that a cell assigns from a call that reads a clock, mints an id or asks the machine or the network."""
     try:
-        tree = ast.parse(_python(source))
+        tree = ast.parse(python_lines(source))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return frozenset()
     names: set[str] = set()
@@ -105,7 +105,7 @@ def _dotted(node: ast.expr) -> str:
     return ".".join(reversed(parts))
 
 
-def _python(source: str) -> str:
+def python_lines(source: str) -> str:
     """The text without lines that are IPython's own."""
     lines = source.splitlines()
     return "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in lines)

@@ -19,11 +19,11 @@ from mlops_jupyter.notebook import GatheredSlice
 from mlops_jupyter.provenance import without_magics
 from mlops_jupyter.store import Connection
 
-from .checks import Context, Outcome, cannot_tell, check_of, outcome_of, replayed_facts, run_once, values_elsewhere
+from .checks import Context, Outcome, against_replay, cannot_tell, check_of, outcome_of, replayed_facts, run_once
 from .commands import dangerous_command
 from .compare import Comparison, compare_facts
 from .confine import can_confine
-from .documents import converted_parameters, slice_notebook
+from .documents import converted_parameters, path_literals, slice_notebook
 from .grading import Instability, find_instability
 from .recorded import SavedOutput, files_of, label_of, recorded_facts, saved_outputs
 from .replay import Replay
@@ -152,13 +152,14 @@ def _context(
     for edge in found.edges:
         if edge.user in by_position and edge.maker in by_position and edge.grade is not EdgeGrade.ASSUMED:
             needs.setdefault(by_position[edge.user], set()).add((by_position[edge.maker], edge.name))
+    sources = {str(e.execution_id): without_magics(texts.get(e.execution_id, e.source)) for e in found.kept}
+    folder = _folder(settings.root, notebook)
     return Context(
         converted=dict(converted), found=found, settings=settings, store=store,
-        folder=_folder(settings.root, notebook), recorded=recorded_facts(store, found, saved),
-        sources={
-            e.execution_id: without_magics(texts.get(e.execution_id, e.source)) for e in found.kept
-        },
-        needs=needs, inputs=inputs, written=written, deadline=time.monotonic() + budget, size_limit=size_limit,
+        folder=folder, recorded=recorded_facts(store, found, saved),
+        sources=sources,
+        needs=needs, inputs=inputs, named=_named_files(settings.root, folder, sources, written),
+        written=written, deadline=time.monotonic() + budget, size_limit=size_limit,
         keep=keep, on_progress=on_progress, labels={e.execution_id: label_of(e) for e in found.kept},
     )  # fmt: skip
 
@@ -167,6 +168,41 @@ def _folder(root: Path, notebook: Path) -> str:
     folder = Path(os.path.realpath(notebook.absolute().parent))
     real = Path(os.path.realpath(root))
     return os.path.relpath(folder, real) if folder.is_relative_to(real) else "."
+
+
+def _named_files(root: Path, folder: str, sources: Mapping[str, str], written: Collection[str]) -> list[str]:
+    """Files and small folders in the workspace that cells name. A folder of data that is only listed, or a library
+    that opens files in its own way, leaves no record."""
+    here = Path(os.path.normpath(root / folder))
+    found: dict[str, None] = {}
+    for literal in dict.fromkeys(text for source in sources.values() for text in path_literals(source)):
+        path = Path(os.path.normpath(here / literal))
+        try:
+            matches = sorted(here.glob(literal))[:_MOST_NAMED] if "*" in literal else [path] if path.exists() else []
+        except (OSError, ValueError, NotImplementedError):
+            continue
+        for match in matches:
+            name = os.path.relpath(match, root)
+            inside = match.is_relative_to(root) and not any(p.startswith(".") for p in Path(name).parts)
+            if not inside or match in (root, here) or name in written:
+                continue
+            if match.is_file() or _is_small(match):
+                found[name] = None
+    return list(found)
+
+
+_MOST_NAMED = 1_000
+_SMALL = 256 * 1024 * 1024
+"""Bytes of a folder that is copied because a cell names it."""
+
+
+def _is_small(folder: Path) -> bool:
+    size = 0
+    for number, path in enumerate(folder.rglob("*")):
+        size += path.stat().st_size if path.is_file() else 0
+        if number > _MOST_NAMED or size > _SMALL:
+            return False
+    return True
 
 
 # ------------------------------------------------------------------ before anything runs
@@ -227,10 +263,10 @@ def _fast(context: Context) -> Fast:
         comparison = _against_record(context, first)
         again: Comparison | None = None
         unsure = comparison is not None and not comparison.exact
-        one, two = (replayed_facts(context, r) if isinstance(r, Replay) else {} for r in (first, second))
+        one = replayed_facts(context, first) if isinstance(first, Replay) else {}
         lifted: Comparison | None = None
         if isinstance(first, Replay) and isinstance(second, Replay):
-            lifted = compare_facts(list(one.values()), two, elsewhere=values_elsewhere(second))
+            lifted = against_replay(context, first, second)
         if cannot_tell(context, first) is None and (unsure or static or (lifted is not None and not lifted.exact)):
             third = pool.submit(run_once, context, "V0", original).result()
             if isinstance(third, Replay) and third.succeeded and isinstance(first, Replay):

@@ -49,7 +49,9 @@ def converted(notebook: Path, target: str | None = None) -> tuple[dict[str, Any]
     return conversion.document, found
 
 
-def check(notebook: Path, target: str | None = None, *, document: dict[str, Any] | None = None, **options: Any) -> Verification:
+def check(
+    notebook: Path, target: str | None = None, *, document: dict[str, Any] | None = None, **options: Any
+) -> Verification:
     """Convert and verify."""
     made, found = converted(notebook, target)
     with open_workspace(notebook.parent) as workspace:
