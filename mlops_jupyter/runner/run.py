@@ -186,7 +186,7 @@ class _Run:
         kernel = KernelPlan(
             name=plan.kernel_name, specs=plan.specs, is_python=plan.is_python, cwd=plan.cwd,
             env=kernel_environment(self._settings, run_uid=plan.run_uid, notebook=self._name),
-            log=plan.folder / "kernel.log",
+            log=plan.folder / "kernel.log", secrets=plan.secrets,
         )  # fmt: skip
         ending, warning = execute(self._notebook, kernel, self, limits=limits, cancellation=self._cancellation)
         if warning is None:

@@ -77,6 +77,20 @@ def run(
     return document
 
 
+def describe(notebook: Path) -> dict[str, Any]:
+    """The parameters that ``notebook`` takes; the document of ``mlops run NOTEBOOK --help --json``. Starts nothing.
+
+    Raises:
+        TargetNotFoundError: there is no such notebook.
+        UsageError: it is no notebook.
+    """
+    from mlops_jupyter.runner.listing import list_parameters
+
+    notebook = Path(notebook)
+    _check_exists(notebook)
+    return list_parameters(notebook)
+
+
 def _check_exists(notebook: Path) -> None:
     """Before a workspace is made for it: a typo must not leave a folder behind."""
     if notebook.is_dir():
