@@ -65,6 +65,8 @@ def _consider(
     if not source or len(source) > _LONGEST:
         return None
     secret = _is_secret(place, source)
+    if isinstance(place.value, list | tuple | dict) and redact(source) != source:
+        return None  # a key inside: it is offered by itself
     judged = judge(place)
     signs, reason = _signs(place, evidence, changed, tagged=tagged)
     if judged is None:

@@ -14,6 +14,9 @@ from ._cell_text import read_cell
 Origin = Literal["assignment", "tagged", "keyword", "dict", "grid", "path", "seed"]
 Span = tuple[int, int, int, int]
 
+WORTH = 1.0
+"""The least score of what is chosen without being named."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
@@ -79,7 +82,7 @@ def find_candidates(cells: Sequence[str], *, evidence: Evidence | None = None) -
 def choose(
     candidates: Sequence[Candidate], *, limit: int = 8, names: Sequence[str] | None = None
 ) -> tuple[Candidate, ...]:
-    """The candidates to lift: those named, else the ``limit`` best, none inside of another.
+    """The candidates to lift: those named, else the ``limit`` best with a score of ``WORTH``, none inside of another.
 
     A literal that looks like a secret is taken only where it is named.
 
@@ -89,7 +92,8 @@ def choose(
     chosen: list[Candidate] = []
     if names is None:
         for candidate in candidates:
-            if len(chosen) < limit and not candidate.secret and not _overlaps(candidate, chosen):
+            worth = candidate.score >= WORTH and not candidate.secret
+            if worth and len(chosen) < limit and not _overlaps(candidate, chosen):
                 chosen.append(candidate)
         return tuple(chosen)
     known = {candidate.name: candidate for candidate in candidates}
