@@ -72,8 +72,7 @@ def hoist_imports(cells: Sequence[str], *, fixed: Iterable[int] = ()) -> Hoisted
     chosen = [i for i in chosen if i.future or all(len(meanings[name]) == 1 for name in i.bound)]
     statements: dict[str, tuple[str, list[int]]] = {}
     for each in sorted(chosen, key=lambda i: not i.future):
-        _text, where = statements.setdefault(each.key, (each.text, []))
-        where.append(each.cell)
+        statements.setdefault(each.key, (each.text, []))[1].append(each.cell)
     return Hoisted(
         source="\n".join(text for text, _ in statements.values()),
         cells=tuple(_without(text, [i for i in chosen if i.cell == index]) for index, text in enumerate(cells)),

@@ -15,7 +15,7 @@ from .masked import analysis_of, tree_of
 _DEFINITIONS = ("module", "function", "type", "builtins.module", "builtins.function", "builtins.type")
 _PICTURES = ("matplotlib.", "seaborn.", "plotly.", "altair.", "bokeh.", "ipywidgets.", "graphviz.", "IPython.")
 _HOLDERS = ("tuple", "list", "numpy.ndarray", "builtins.tuple", "builtins.list", "NoneType", "builtins.NoneType")
-_SHOWN = re.compile(r"(?:^|\.)(?:print|pprint|display|show|head|tail|describe|info|plot\w*|hist\w*|imshow|savefig)$")
+_SHOWN = re.compile(r"(?:^|\.)(?:print|pprint|display|show|info|plot\w*|hist\w*|imshow)$")
 _QUIET_MAGICS = frozenset({"matplotlib", "config", "precision"})
 _ABSOLUTE = re.compile(r"^(?:/|[A-Za-z]:[\\/]|[A-Za-z][A-Za-z0-9+.-]*://)")
 
@@ -27,6 +27,8 @@ class Roots:
     executions: tuple[CellExecution, ...]
     label: str
     """What they are, for people."""
+    each: bool = False
+    """Whether each stands for itself, so that one that cannot be converted can be left out."""
 
 
 def cell_key(execution: CellExecution) -> str:
@@ -68,10 +70,10 @@ def default_roots(records: Records, *, headless: bool = False) -> Roots:
         return Roots(_ordered(records, {e.execution_id for e in tracked} | writers), label)
     results = _results(records)
     if results:
-        return Roots(_ordered(records, results), "the results at the end")
+        return Roots(_ordered(records, results), "the results at the end", each=True)
     shown = {e.execution_id for e in latest.values() if _shows(analysis_of(without_magics(e.source)))}
     if shown:
-        return Roots(_ordered(records, shown), "what the cells show")
+        return Roots(_ordered(records, shown), "what the cells show", each=True)
     ran = {e.execution_id for e in latest.values() if without_magics(e.source).strip()}
     return Roots(_ordered(records, ran), "all cells that ran")
 
@@ -83,8 +85,9 @@ def _ordered(records: Records, wanted: Iterable[ExecutionId]) -> tuple[CellExecu
 
 def _writers(records: Records) -> set[ExecutionId]:
     last: dict[str, EntityVersion] = {}
+    here = {e.execution_id for e in records.executions}
     for version in records.versions:
-        if version.kind is EntityKind.FILE and version.execution_id is not None and not _ABSOLUTE.match(version.name):
+        if version.kind is EntityKind.FILE and version.execution_id in here and not _ABSOLUTE.match(version.name):
             known = last.get(version.name)
             if known is None or known.at <= version.at:
                 last[version.name] = version
@@ -104,11 +107,16 @@ def _results(records: Records) -> set[ExecutionId]:
     found: set[ExecutionId] = set()
     for version in last.values():
         maker = version.execution_id
-        if maker is None or version.deleted or version.name.startswith("_") or version.type_name in _DEFINITIONS:
+        if maker is None or version.deleted or version.name.startswith("_") or _no_result(version.type_name):
             continue
         if version.version_id not in used and maker not in pictures:
             found.add(maker)
     return found
+
+
+def _no_result(type_name: str | None) -> bool:
+    """Modules, functions, classes and open files are means, not ends."""
+    return type_name in _DEFINITIONS or (type_name or "").startswith("_io.")
 
 
 def _last_versions(versions: Sequence[EntityVersion]) -> dict[str, EntityVersion]:
@@ -195,10 +203,10 @@ def _changes_nothing(versions: Iterable[EntityVersion], known: set[str]) -> bool
             return False
         if version.kind is EntityKind.STATE and version.name in ("cwd", "environ"):
             return False
-        if version.kind is EntityKind.VARIABLE and version.name in known:
-            # A mutation that is only assumed (df.plot() might change df) did not show in the value.
-            if version.strong or version.grade is not Grade.ASSUMED:
-                return False
+        # A mutation that is only assumed (df.plot() might change df) did not show in the value.
+        changes = version.strong or version.grade is not Grade.ASSUMED
+        if version.kind is EntityKind.VARIABLE and version.name in known and changes:
+            return False
     return True
 
 

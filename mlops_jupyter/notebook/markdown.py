@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mlops_jupyter.entities import CellExecution
+
 from .document import Cell, NotebookDocument
 
 _HEADING = re.compile(r"^ {0,3}(?P<marks>#{1,6})[ \t]+(?P<text>.*?)(?:[ \t]+#+)?[ \t]*$")
@@ -20,12 +22,24 @@ class Prose:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """The Markdown for a list of code cells."""
+class CellFinder:
+    """Finds the cell of the document that an execution is of: by its id, else by its text."""
 
-    before: tuple[tuple[Prose, ...], ...]
-    """For each code cell given, what stands before it; nothing twice."""
+    def __init__(self, document: NotebookDocument | None) -> None:
+        self._by_id: dict[str, int] = {}
+        self._by_text: dict[str, int] = {}
+        for index, cell in enumerate(document.cells if document is not None else ()):
+            if cell.cell_type == "code":
+                if cell.cell_id is not None:
+                    self._by_id.setdefault(cell.cell_id, index)
+                if cell.source.strip():
+                    self._by_text.setdefault(cell.source.strip(), index)
+
+    def index(self, execution: CellExecution) -> int | None:
+        """Position in ``document.cells``, or None."""
+        if execution.cell_id is not None and execution.cell_id in self._by_id:
+            return self._by_id[execution.cell_id]
+        return self._by_text.get(execution.source.strip())
 
 
 def code_span(text: str) -> str:
@@ -57,8 +71,9 @@ def first_heading(document: NotebookDocument) -> tuple[int, str, str] | None:
 
 def place(
     document: NotebookDocument, indices: Sequence[int | None], *, without: frozenset[int] = frozenset()
-) -> Placed:
-    """The Markdown that goes before each of the code cells at ``indices`` of the document (None: not in it).
+) -> tuple[tuple[Prose, ...], ...]:
+    """The Markdown that goes before each of the code cells at ``indices`` of the document (None: not in it); nothing
+    twice.
 
     That is the run of Markdown cells directly above, and of sections that began further up their headings alone.
 
@@ -86,7 +101,7 @@ def place(
                     whole.add(at)
                     here.append(Prose(document.cells[at].cell_id, document.cells[at].source))
         before.append(tuple(prose for prose in here if prose.source.strip()))
-    return Placed(tuple(before))
+    return tuple(before)
 
 
 def _directly_above(cells: Sequence[Cell], index: int) -> list[int]:

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from mlops_jupyter.analysis import CellAnalysis, redact
 from mlops_jupyter.analysis.secrets import BLANK
-from mlops_jupyter.entities import CellExecution, EntityKind
+from mlops_jupyter.entities import CellExecution, EntityKind, EntityVersion, ExecutionStatus
 from mlops_jupyter.errors import UsageError
 from mlops_jupyter.provenance import count_of, without_magics
 
 from .document import NotebookDocument
 from .gathered import GatheredSlice
 from .masked import analysis_of, tree_of
+from .static import UNASSIGNED
 
-_WAITS = frozenset({"input", "raw_input", "getpass", "getpass.getpass", "builtins.input", "click.prompt", "pdb.set_trace",
-                    "breakpoint"})  # fmt: skip
+_WAITS = frozenset(
+    {
+        "input",
+        "raw_input",
+        "builtins.input",
+        "getpass",
+        "getpass.getpass",
+        "click.prompt",
+        "pdb.set_trace",
+        "breakpoint",
+    }
+)
 _LAST_OUTPUT = frozenset({"_", "__", "___", "Out", "_oh", "In", "_ih", "_i", "_ii", "_iii"})
 _NUMBERED = re.compile(r"^_i?\d+$")
 _BLANKED = re.compile(r"(?<![*])\*{3}(?![*])")
@@ -52,16 +63,27 @@ def texts_of(
         own = _own_text(execution, document)
         if own is None:
             raise UsageError(
-                f"{_named(execution)} holds a secret that was not recorded, and the notebook does not have that text any "
-                "more.",
+                f"{_named(execution)} holds a secret that was not recorded, and the notebook has it no more.",
                 hint="Read the secret from the environment (os.environ), run the cell again and convert then.",
             )
         texts[execution.execution_id] = own
     return texts
 
 
-def check(found: GatheredSlice, texts: Mapping[str, str]) -> None:
+def check(
+    found: GatheredSlice,
+    texts: Mapping[str, str],
+    *,
+    changed: Collection[str] = (),
+    versions: Sequence[EntityVersion] = (),
+) -> None:
     """Whether the slice can run by itself.
+
+    Args:
+        found: the slice.
+        texts: by execution id, texts that replace the recorded ones.
+        changed: names of input files whose content is not what it was when they were read.
+        versions: all that the session made, to tell who changed them.
 
     Raises:
         UsageError: it cannot; the message says why and what to do.
@@ -70,13 +92,27 @@ def check(found: GatheredSlice, texts: Mapping[str, str]) -> None:
         if version.kind is EntityKind.VARIABLE:
             user = next((e.user for e in found.edges if e.name == version.name and e.maker is None), None)
             where = next((f" ({_named(x)} uses it)" for x in found.kept if x.position == user), "")
+            if version.reason == UNASSIGNED:
+                raise UsageError(
+                    f"The notebook does not run from top to bottom: {version.name!r} is used{where.replace(' uses it', '')}, "
+                    f"and {UNASSIGNED}.",
+                    hint="Work in it once with %load_ext mlops_jupyter, so that the order of its cells is recorded.",
+                )
             raise UsageError(
-                f"{version.name!r} came from before capture started, or from another kernel{where}, so no recorded cell "
-                "makes it.",
+                f"{version.name!r} came from before capture started, or from another kernel{where}, so no recorded "
+                "cell makes it.",
                 hint="Restart the kernel, run %load_ext mlops_jupyter first, then the cells, and convert again.",
             )
     if not any(without_magics(execution.source).strip() for execution in found.kept):
         raise UsageError("There is no code to convert.", hint="Run the cells that make the target first.")
+    _check_inputs(found, changed, versions)
+    for execution in found.kept:
+        if execution.status is ExecutionStatus.INTERRUPTED:
+            raise UsageError(
+                f"{_named(execution)} was interrupted and what it had made until then is needed, but a run does not "
+                "stop at the same place.",
+                hint="Run it to its end, or make it stop by itself, and convert again.",
+            )
     loaded: set[str] = set()
     analyses: list[tuple[CellExecution, str, CellAnalysis]] = []
     for execution in found.kept:
@@ -90,6 +126,24 @@ def check(found: GatheredSlice, texts: Mapping[str, str]) -> None:
         _check_waits(execution, analysis, loaded, stored)
         _check_outputs(execution, analysis, stored)
     _check_widgets(analyses)
+
+
+def _check_inputs(found: GatheredSlice, changed: Collection[str], versions: Sequence[EntityVersion]) -> None:
+    kept = {e.execution_id: e for e in found.kept}
+    for file in found.inputs:
+        if file.kind is not EntityKind.FILE or file.name not in changed:
+            continue
+        for version in versions:
+            if version.name != file.name or version.execution_id is None or version.kind is not EntityKind.FILE:
+                continue
+            # A kept cell that writes the whole file anew does so again; what adds to it starts from another end, and
+            # what a cell that is left out wrote over it is gone.
+            if version.execution_id not in kept or not version.strong:
+                raise UsageError(
+                    f"{file.name!r} was changed by the notebook itself after it had been read, so what was read is not "
+                    "there any more.",
+                    hint="Restore the file, or let the notebook write to another one, and run it again.",
+                )
 
 
 def _check_waits(execution: CellExecution, analysis: CellAnalysis, loaded: set[str], stored: set[str]) -> None:
@@ -108,14 +162,15 @@ def _check_waits(execution: CellExecution, analysis: CellAnalysis, loaded: set[s
 def _check_outputs(execution: CellExecution, analysis: CellAnalysis, stored: set[str]) -> None:
     if analysis.outputs_read:
         raise UsageError(
-            f"{_named(execution)} reads Out[{analysis.outputs_read[0]}], and cells of a converted notebook have other numbers.",
+            f"{_named(execution)} reads Out[{analysis.outputs_read[0]}], and the cells of a converted notebook have "
+            "other numbers.",
             hint="Assign that value to a variable, run the cells again and convert then.",
         )
     for load in analysis.loads:
         if load.exposed and load.name not in stored and (load.name in _LAST_OUTPUT or _NUMBERED.match(load.name)):
             raise UsageError(
-                f"{_named(execution)} reads {load.name!r}, the output of another cell, and cells of a converted notebook "
-                "have other numbers.",
+                f"{_named(execution)} reads {load.name!r}, the output of another cell, and the cells of a "
+                "converted notebook have other numbers.",
                 hint="Assign that value to a variable, run the cells again and convert then.",
             )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,20 +12,25 @@ from typing import Any, Literal
 from mlops_jupyter.entities import CellExecution, EntityKind, EntityVersion, Origin, SessionId
 from mlops_jupyter.errors import TargetNotFoundError, UsageError
 from mlops_jupyter.notebook import GatheredSlice, NotebookDocument, read_notebook, static_records, write_atomically
-from mlops_jupyter.notebook.conversion import Conversion, convert_slice
-from mlops_jupyter.notebook.leaves import cell_key, default_roots, display_leaves, track_arguments
+from mlops_jupyter.notebook.candidates import Candidate
+from mlops_jupyter.notebook.conversion import Conversion, Known, convert_slice
+from mlops_jupyter.notebook.leaves import Roots, cell_key, default_roots, display_leaves, track_arguments
 from mlops_jupyter.notebook.refusals import check, check_language, texts_of
-from mlops_jupyter.provenance import MemorySource, Records, backward_slice, slice_of_many, without_magics
+from mlops_jupyter.provenance import MemorySource, Records, backward_slice, count_of, slice_of_many, without_magics
 from mlops_jupyter.store import Connection
 from mlops_jupyter.store import executions as records_of
+from mlops_jupyter.store.runs import load_runs
 from mlops_jupyter.workspace import Workspace, open_workspace
 
 from ._targets import file_names, not_found
+from .run import as_json
 
 Level = Literal["fast", "full", "none"]
 OnProgress = Callable[[str], None]
 """Called with one line for people, when a part of the work begins."""
 
+_MOST_HASHED = 256 * 1024 * 1024
+"""Bytes: whether a larger input is as it was is told by its size alone."""
 _STATIC = "No recorded run makes it: the notebook is converted by its text and may keep or miss a cell."
 
 
@@ -53,6 +58,16 @@ class History:
         """Variables that it made."""
         found = (v for v in self.records.versions if v.kind is EntityKind.VARIABLE and v.execution_id is not None)
         return list(dict.fromkeys(v.name for v in found))
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A conversion that is not written yet."""
+
+    conversion: Conversion
+    found: GatheredSlice
+    texts: Mapping[str, str]
+    """By execution id, texts instead of recorded ones in which secrets are blanked."""
 
 
 def convert(
@@ -91,10 +106,25 @@ def convert(
     check_output(notebook, out, force=force)
     tell(f"reading {notebook.name}")
     with open_workspace(notebook.absolute().parent) as workspace:
-        conversion, found = make(workspace, notebook, target=target, names=names, limit=limit)
+        made = make(workspace, notebook, target=target, names=names, limit=limit)
         tell(f"writing {out.name}")
-        write_document(out, conversion.document)
-    return as_document(conversion, found, notebook=notebook, out=out, duration=time.monotonic() - began)
+        write_document(out, made.conversion.document)
+        told = as_document(made, notebook=notebook, out=out, duration=time.monotonic() - began)
+        if verify != "none":
+            from .verification import verify_conversion
+
+            told["verification"] = verify_conversion(
+                workspace,
+                made.conversion.document,
+                made.found,
+                notebook=notebook,
+                out=out,
+                level=verify,
+                budget=budget,
+                on_progress=on_progress,
+            )
+            write_document(out, made.conversion.document)  # with the grade
+    return told
 
 
 def make(
@@ -104,7 +134,7 @@ def make(
     target: str | int | None = None,
     names: Sequence[str] | None = None,
     limit: int = 8,
-) -> tuple[Conversion, GatheredSlice]:
+) -> Made:
     """The conversion of ``notebook`` and the slice that it was made from. Writes nothing.
 
     Raises:
@@ -115,9 +145,11 @@ def make(
         target = int(target)
     document, history = find_history(workspace, notebook, target)
     check_language(document, name=str(notebook))
-    found = slice_history(history, target, where=str(notebook))
+    found = slice_history(history, target, where=str(notebook), document=document)
+    state = inputs_now(workspace.settings.root, found)
     texts = texts_of(found, document)
-    check(found, texts)
+    check(found, texts, changed=[n for n, s in state.items() if s == "changed"], versions=history.records.versions)
+    found = replace(found, notes=(*found.notes, *_told_of_inputs(state)))
     kept = {e.execution_id for e in found.kept}
     shown = display_leaves(history.records, kept)
     texts |= {i: t for i, t in _texts_or_none(shown, found, document).items() if t is not None}
@@ -125,8 +157,23 @@ def make(
     left = {cell_key(e): e for e in history.records.executions if without_magics(e.source).strip()}
     here = {cell_key(e) for e in (*found.kept, *shown)}
     dropped = tuple(e for key, e in left.items() if key not in here)
-    conversion = convert_slice(found, document, texts=texts, shown=shown, dropped=dropped, limit=limit, names=names)
-    return conversion, found
+    conversion = convert_slice(
+        found,
+        document,
+        texts=texts,
+        shown=shown,
+        dropped=dropped,
+        known=Known(history=history.records.executions, run_params=_run_params(workspace.store, history)),
+        limit=limit,
+        names=names,
+    )
+    return Made(conversion, found, texts)
+
+
+def _run_params(store: Connection, history: History) -> dict[str, str]:
+    """Parameters of the runs that the session's executions are of, later ones last."""
+    runs = list(dict.fromkeys(e.run_uid for e in history.records.executions if e.run_uid is not None))
+    return {key: value for run in load_runs(store, runs) for key, value in run.params.items()}
 
 
 def _texts_or_none(
@@ -209,8 +256,39 @@ def load_history(store: Connection, session_id: SessionId, *, notebook: str | No
     )
 
 
-def slice_history(history: History, target: str | int | None, *, where: str) -> GatheredSlice:
+def inputs_now(root: Path, found: GatheredSlice) -> dict[str, Literal["same", "changed", "gone"]]:
+    """By name, what has become of the input files of a slice; those that cannot be told are left out."""
+    from mlops_jupyter.data import file_digest
+
+    state: dict[str, Literal["same", "changed", "gone"]] = {}
+    for file in found.inputs:
+        if file.kind is not EntityKind.FILE or file.digest is None or ":" in file.name:
+            continue
+        path = root / file.name
+        try:
+            size = path.stat().st_size
+            if file.size is not None and size != file.size:
+                state[file.name] = "changed"
+            elif size <= _MOST_HASHED and file.digest.startswith("sha256:"):
+                state[file.name] = "same" if file_digest(path) == file.digest else "changed"
+        except FileNotFoundError:
+            state[file.name] = "gone"
+        except (OSError, UsageError):
+            continue
+    return state
+
+
+def _told_of_inputs(state: Mapping[str, str]) -> list[str]:
+    notes = [f"{name} is not as it was when it was read." for name, now in state.items() if now == "changed"]
+    return notes + [f"{name}, which it reads, is not there any more." for name, now in state.items() if now == "gone"]
+
+
+def slice_history(
+    history: History, target: str | int | None, *, where: str, document: NotebookDocument | None = None
+) -> GatheredSlice:
     """What makes the target, or what the session is about.
+
+    Without a target, results that cannot be converted are left out, and the notes say why, as long as others can.
 
     Raises:
         TargetNotFoundError: nothing makes it; the message names the closest.
@@ -220,7 +298,12 @@ def slice_history(history: History, target: str | int | None, *, where: str) -> 
         roots = default_roots(history.records, headless=history.headless)
         if not roots.executions:
             raise UsageError(f"{where} has no code to convert.", hint="Run its cells, or name a target.")
-        found = slice_of_many(source, target=roots.label, executions=roots.executions)
+        chosen, left = _convertible(history, roots, document) if roots.each else (roots.executions, [])
+        ids = {e.execution_id for e in chosen}
+        # What a root adds to a file needs what others had added before.
+        files = [v for v in history.records.versions if v.kind is EntityKind.FILE and v.execution_id in ids]
+        found = slice_of_many(source, target=roots.label, versions=files, executions=chosen)
+        found = replace(found, notes=(*left, *found.notes))
     elif isinstance(target, int):
         executions = history.records.executions
         if not 0 <= target < len(executions):
@@ -235,6 +318,27 @@ def slice_history(history: History, target: str | int | None, *, where: str) -> 
     return GatheredSlice.of(
         replace(found, notes=(*history.notes, *found.notes)), origin=history.origin, notebook=history.notebook
     )
+
+
+def _convertible(
+    history: History, roots: Roots, document: NotebookDocument | None
+) -> tuple[tuple[CellExecution, ...], list[str]]:
+    """The roots that can be converted, all where none can; and why the others cannot."""
+    source = MemorySource.of(history.records)
+    chosen, left = [], []
+    for root in roots.executions:
+        alone = GatheredSlice.of(
+            slice_of_many(source, target=roots.label, executions=(root,)),
+            origin=history.origin,
+            notebook=history.notebook,
+        )
+        try:
+            check(alone, texts_of(alone, document))
+        except UsageError as error:
+            left.append(f"In [{count_of(root)}] is left out: {error.message}")
+        else:
+            chosen.append(root)
+    return (tuple(chosen), left) if chosen else (roots.executions, [])
 
 
 def check_output(notebook: Path, out: Path, *, force: bool) -> None:
@@ -274,24 +378,33 @@ def write_document(out: Path, document: dict[str, Any]) -> None:
     write_atomically(out, text.encode("utf-8", "backslashreplace"))
 
 
-def as_document(
-    conversion: Conversion, found: GatheredSlice, *, notebook: Path, out: Path, duration: float
-) -> dict[str, Any]:
+def as_document(made: Made, *, notebook: Path, out: Path, duration: float) -> dict[str, Any]:
     """What is told of a conversion; fits ``convert.json``."""
+    conversion = made.conversion
     return {
         "notebook": str(notebook),
         "output": str(out),
         "origin": conversion.origin,
-        "target": found.target,
+        "target": made.found.target,
         "cells": {
             "kept": len(conversion.kept),
             "dropped": len(conversion.dropped),
             "appendix": len(conversion.appendix),
         },
-        "parameters": [],
-        "offered": [],
+        "parameters": [_parameter(p) for p in conversion.parameters],
+        "offered": [_parameter(p) for p in conversion.offered],
         "inputs": [{"path": v.name, "digest": v.digest} for v in conversion.inputs],
         "notes": list(conversion.notes),
         "verification": None,
         "duration": duration,
+    }
+
+
+def _parameter(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "name": candidate.name,
+        "type": candidate.annotation,
+        "default": as_json(candidate.default),
+        "help": candidate.help,
+        "reason": candidate.reason,
     }

@@ -25,12 +25,21 @@ _REFER, _TRUNCATE = 1 << 13, 1 << 14
 _OF_FILES = 1 << 1 | _TRUNCATE
 
 
+def can_confine() -> bool:
+    """Whether this system can keep a process from writing elsewhere."""
+    return platform.system() == "Linux" and _version(ctypes.CDLL(None, use_errno=True)) >= 1
+
+
+def _version(libc: ctypes.CDLL) -> int:
+    return int(libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION)))
+
+
 def confine(folders: Iterable[Path]) -> bool:
     """Allow this process and its children to write below ``folders`` alone; whether the system could."""
     if platform.system() != "Linux":
         return False
     libc = ctypes.CDLL(None, use_errno=True)
-    version = libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION))
+    version = _version(libc)
     if version < 1:
         return False
     handled = _WRITE | (_REFER if version >= 2 else 0) | (_TRUNCATE if version >= 3 else 0)
@@ -75,6 +84,10 @@ def allowed_folders(scratch: Path, *, protected: Path, home: Path | None = None)
     names = (".cache", ".config", ".local/share", ".ipython", ".jupyter", ".matplotlib", ".keras", ".torch", ".nv",
              ".triton", ".numba_cache")  # fmt: skip
     caches = [home / name for name in names]
-    caches += [Path(os.environ[v]) for v in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME") if os.environ.get(v)]
+    variables = (
+        "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR",
+        "MPLCONFIGDIR", "HF_HOME", "TORCH_HOME",
+    )  # fmt: skip
+    caches += [Path(os.environ[v]) for v in variables if os.environ.get(v)]
     kept = [c for c in caches if not protected.is_relative_to(os.path.realpath(c)) and home != c]
     return [scratch, Path("/dev"), Path("/proc"), *kept]

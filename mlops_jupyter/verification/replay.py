@@ -21,12 +21,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from mlops_jupyter.entities import EntityKind, EntityVersion, ExecutionId
+from mlops_jupyter.entities import EntityKind, EntityVersion, ExecutionId, ExecutionStatus
 from mlops_jupyter.errors import TransientError
 from mlops_jupyter.store import Connection, open_store
 from mlops_jupyter.store import executions as records
 from mlops_jupyter.store import runs as store_runs
 
+from .compare import Value
 from .outputs import text_of_outputs
 from .scratch import Scratch
 
@@ -36,17 +37,6 @@ OnCell = Callable[[int, int], None]
 _STOP_GRACE = 15.0
 _CLEARED = ("MLOPS_", "MLFLOW_", "JPY_", "OPENLINEAGE_")
 _DENIED = re.compile(r"(?:PermissionError|OSError): \[Errno (?:13|30|18)\][^']*'(?P<path>/[^']+)'")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Value:
-    """What is known of a variable's value after a cell."""
-
-    digest: str | None
-    summary: str | None
-    type_name: str | None
-    grade: str = "exact"
-    deleted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +58,8 @@ class ReplayedCell:
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Of the cell's own run, where it was tracked."""
     params: Mapping[str, str] = field(default_factory=dict)
+    unseeded: tuple[str, ...] = ()
+    """Generators of random numbers that it drew from and that nothing had seeded: ``numpy.random`` …"""
     text: str = ""
     """Its text outputs, normalised (``outputs.text_of_outputs``)."""
 
@@ -147,12 +139,29 @@ def replay(
             "The process of a replay ended without a result" + (f": {log}" if log else "."), hint="Try again."
         )
     result = json.loads(result_file.read_text(encoding="utf-8"))
-    cells = _cells(prepared, result, home=home, output=place / "out.ipynb")
+    return as_replay(
+        prepared, result, home=home, output=place / "out.ipynb", seconds=time.monotonic() - began,
+        confined=result["confined"], blocked=blocked_path(result["error"], scratch),
+    )  # fmt: skip
+
+
+def as_replay(
+    document: Mapping[str, Any],
+    result: Mapping[str, Any],
+    *,
+    home: Path,
+    output: Path,
+    seconds: float,
+    confined: bool,
+    blocked: str | None,
+) -> Replay:
+    """What is known of a run: its own answer, its store in ``home`` and its executed notebook ``output``."""
+    failed = result.get("failed_cell")
     return Replay(
-        state=result["state"], exit_code=result["exit_code"], error=result["error"],
-        failed_cell=result.get("failed_cell"), cells=cells, lineage=result.get("lineage", "none"),
-        confined=result["confined"], seconds=time.monotonic() - began, warnings=tuple(result.get("warnings", ())),
-        blocked=blocked_path(result["error"], scratch), output=place / "out.ipynb",
+        state=result["state"], exit_code=result["exit_code"], error=result.get("error"),
+        failed_cell=failed.get("cell_id") if isinstance(failed, Mapping) else failed,
+        cells=_cells(document, result, home=home, output=output), lineage=result.get("lineage", "none"),
+        confined=confined, seconds=seconds, warnings=tuple(result.get("warnings", ())), blocked=blocked, output=output,
     )  # fmt: skip
 
 
@@ -184,14 +193,18 @@ def replay_environment(scratch: Scratch, *, home: Path, fingerprints: bool = Tru
     kept = {k: v for k, v in os.environ.items() if not k.startswith(_CLEARED)}
     runtime = scratch.folder / "runtime"
     runtime.mkdir(exist_ok=True)
-    if kept.get("PYTHONPATH"):  # relative to the folder that we are in now
-        kept["PYTHONPATH"] = os.pathsep.join(os.path.abspath(p) for p in kept["PYTHONPATH"].split(os.pathsep) if p)  # noqa: PTH100
+    if kept.get("PYTHONPATH"):  # relative to the folder that we are in now; the project's own is the copy
+        folders = [Path(os.path.abspath(p)) for p in kept["PYTHONPATH"].split(os.pathsep) if p]  # noqa: PTH100
+        kept["PYTHONPATH"] = os.pathsep.join(
+            str(scratch.mirror(p) if p.is_relative_to(scratch.original) else p) for p in folders
+        )
     return {
         **kept,
         "MLOPS_HOME": str(home),
         "MLOPS_STATE_DIR": str(home),
         "MLOPS_DELIVER": "false",
         "MLOPS_CAPTURE_MODELS": "false",
+        "MLOPS_DATA_SNAPSHOT_LIMIT": "0",
         "MLOPS_REPLAY_ROOT": str(scratch.root),
         "MLOPS_FINGERPRINT": "all" if fingerprints else "",
         # Code that calls MLflow itself must not reach the user's.
@@ -231,6 +244,8 @@ def run_child(
             finally:
                 _end(process)
                 reader.join(5.0)
+                if not reader.is_alive():  # else something that the process started still holds the other end
+                    process.stdout.close()
             log.seek(max(0, log.tell() - 2_000)) if log.seek(0, os.SEEK_END) else None
             return " ".join(log.read().decode("utf-8", "replace").split())[-500:]
     except OSError as error:
@@ -287,7 +302,8 @@ def blocked_path(error: str | None, scratch: Scratch) -> str | None:
 def _cells(
     document: Mapping[str, Any], result: Mapping[str, Any], *, home: Path, output: Path
 ) -> tuple[ReplayedCell, ...]:
-    states = {cell["cell_id"]: cell["state"] for cell in result["cells"]}
+    told = result["cells"]  # of each, or only how many ended how
+    states = {cell["cell_id"]: cell["state"] for cell in told} if isinstance(told, list) else {}
     texts = _texts(output)
     left = _read_store(home)
     cells = []
@@ -301,8 +317,9 @@ def _cells(
             ReplayedCell(
                 index=index, cell_id=cell_id,
                 execution_id=ours.get("execution_id") if isinstance(ours, dict) else None,
-                state=states.get(cell_id, "never_ran"), error=found.error, variables=found.variables,
-                files_written=found.files, metrics=found.metrics, params=found.params, text=texts.get(cell_id, ""),
+                state=states.get(cell_id, found.state), error=found.error, variables=found.variables,
+                files_written=found.files, metrics=found.metrics, params=found.params, unseeded=tuple(found.unseeded),
+                text=texts.get(cell_id, ""),
             )
         )  # fmt: skip
     return tuple(cells)
@@ -310,11 +327,13 @@ def _cells(
 
 @dataclass(slots=True)
 class _Left:
+    state: str = "never_ran"
     error: str | None = None
     variables: dict[str, Value] = field(default_factory=dict)
     files: dict[str, str | None] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     params: dict[str, str] = field(default_factory=dict)
+    unseeded: list[str] = field(default_factory=list)
 
 
 def _read_store(home: Path) -> dict[str, _Left]:
@@ -340,9 +359,11 @@ def _read_executions(store: Connection) -> dict[str, _Left]:
             continue
         left = found.setdefault(execution.cell_id, _Left())
         left.error = execution.error
+        left.state = "succeeded" if execution.status is ExecutionStatus.OK else "failed"
         of_cell = versions.get(execution.execution_id, [])
         left.variables |= written_values(of_cell)
         left.files |= written_files(of_cell)
+        left.unseeded += [v.name for v in of_cell if v.kind is EntityKind.STATE and "without a seed" in v.reason]
         if execution.run_uid is not None:
             run = store_runs.get_run(store, execution.run_uid)
             if run.execution_id == execution.execution_id:

@@ -84,8 +84,9 @@ def make_scratch(
     """Make a scratch copy of the workspace at ``root`` below the folder ``base``.
 
     ``needed``: files that are read, relative to the root or absolute (URLs and data of packages are passed by);
-    ``written``: files that are written, which are never links; ``code``: modules to copy, by default those below ``root`` and the folder
-    ``near``. Empty folders of the workspace are there too, so that files can be written into them.
+    ``written``: files that are written, which are never links; ``code``: modules to copy, by default those below
+    ``root`` and the folder ``near``. Empty folders of the workspace are there too, so that files can be
+    written into them.
 
     Raises:
         UsageError: more than ``limit`` bytes would have to be copied.
