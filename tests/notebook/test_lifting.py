@@ -155,7 +155,8 @@ def check_all(cells: list[str], *, run: bool = True) -> tuple[Candidate, ...]:
 NAMES = st.sampled_from(["lr", "n", "max_depth", "seed", "epochs", "alpha", "x", "config", "path", "test_size", "data"])
 SCALARS = st.one_of(
     st.integers(-3, 10**20), st.floats(), st.booleans(), st.none(),
-    st.text(alphabet=st.characters(codec="utf-8"), max_size=8), st.sampled_from(["é#=", 'a"b', "日本\n", "data/x.csv", "\\"]),
+    st.text(alphabet=st.characters(codec="utf-8"), max_size=8),
+    st.sampled_from(["é#=", 'a"b', "日本\n", "data/x.csv", "\\"]),
 )  # fmt: skip
 VALUES = st.recursive(
     SCALARS,
@@ -459,7 +460,8 @@ def test_evidence_ranks() -> None:
 
 @pytest.mark.parametrize(
     "cell",
-    ["api_key = 'q7w8e9r0'", "f(password='hunter22')", "t = 'ghp_0123456789abcdefghij0123'", "config = {'token': 'abcdefgh'}",
+    ["api_key = 'q7w8e9r0'", "f(password='hunter22')", "t = 'ghp_0123456789abcdefghij0123'",
+     "config = {'token': 'abcdefgh'}",
      "connect('x', key='sk-abcdefghijklmnopqrstuvwx')", "url = 'postgresql://me:hunter2@host/db'"],
 )  # fmt: skip
 def test_a_secret_is_never_a_default(cell: str) -> None:
