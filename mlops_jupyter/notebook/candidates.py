@@ -42,7 +42,8 @@ class Candidate:
     reason: str
     """One short phrase for people."""
     also: tuple[tuple[int, Span], ...] = ()
-    """(cell, span) of further places that hold the same literal in the same role: one seed given three times."""
+    """(cell, span) of further places that hold the same literal in the same role: one seed given three times, a cell
+    that is there twice. Of an assignment: its statement there."""
     argument: str = ""
     """The argument's name as the code has it, where that is not ``name``: what is known of it, is known by this."""
     secret: bool = False
@@ -65,17 +66,20 @@ class Evidence:
     """Earlier texts of a cell, by its index."""
 
 
-def find_candidates(cells: Sequence[str], *, evidence: Evidence | None = None) -> tuple[Candidate, ...]:
+def find_candidates(
+    cells: Sequence[str], *, evidence: Evidence | None = None, before: int = 0
+) -> tuple[Candidate, ...]:
     """Literals of the cells that could be parameters without a change of meaning, best first.
 
-    ``cells`` are texts of code cells in the order in which they run, in IPython's syntax. Spans of two candidates can
+    ``cells`` are texts of code cells in the order in which they run, in IPython's syntax; the first ``before`` of them
+    (imports) run before the cell of parameters and hold none. Spans of two candidates can
     overlap (a dict and its entries): ``choose`` takes one of them.
     """
     from ._ranking import ranked
 
     evidence = evidence or Evidence()
     texts = [read_cell(source) for source in cells]
-    found = ranked(texts, read_names(texts), evidence)
+    found = ranked(texts, read_names(texts, before=before), evidence, before=before)
     return tuple(sorted(found, key=lambda c: (-c.score, c.cell, c.span)))
 
 

@@ -92,7 +92,7 @@ class _Replace(ast.NodeTransformer):
 
 def _with(source: str, chosen: tuple[Candidate, ...], index: int) -> ast.Module:
     names = {span: c.name for c in chosen if c.statement is None for cell, span in places(c) if cell == index}
-    gone = {c.statement for c in chosen if c.statement is not None and c.cell == index}
+    gone = {span for c in chosen if c.statement is not None for cell, span in places(c) if cell == index}
     tree = read_cell(source).tree
     assert tree is not None
     return _without_pass(_Replace(names, gone).visit(tree))
@@ -226,10 +226,9 @@ def statements(draw: st.DrawFn) -> str:
 
 @st.composite
 def notebooks(draw: st.DrawFn) -> list[str]:
-    return [
-        "\n".join(cell)
-        for cell in draw(st.lists(st.lists(statements(), min_size=1, max_size=3), min_size=1, max_size=3))
-    ]
+    drawn = draw(st.lists(st.lists(statements(), min_size=1, max_size=3), min_size=1, max_size=3))
+    made = ["\n".join(cell) for cell in drawn]
+    return made + [made[index] for index in draw(st.lists(st.integers(0, len(made) - 1), max_size=1))]
 
 
 @settings(max_examples=300, deadline=None)
@@ -490,3 +489,19 @@ def test_choice() -> None:
     with pytest.raises(UsageError, match="part of another"):
         choose(candidates, names=["config", "lr"])
     assert choose([]) == () == find_candidates([])
+
+
+def test_a_cell_that_is_there_twice_has_one_parameter() -> None:
+    cell = "lr = 0.1\nm = f(max_depth=3)\nfilled = [1]"
+    names = found(cell, "g(lr)", cell)
+    assert len(places(names["lr"])) == len(places(names["max_depth"])) == 2
+    assert "filled" not in names
+    after = "m = f(max_depth=max_depth)\nfilled = [1]"
+    assert lift([cell, "g(lr)", cell], [names["lr"], names["max_depth"]]).cells == (after, "g(lr)", after)
+    assert "lr" not in found(cell, "lr = 0.2", cell)
+
+
+def test_a_star_import_before_the_parameters_overwrites_none() -> None:
+    cells = ["from m import *", "print(n)\nf(max_depth=3)", "n = 3\nk = 4"]
+    assert not find_candidates(cells)
+    assert {c.name for c in find_candidates(cells, before=1)} == {"max_depth", "k"}
