@@ -18,7 +18,7 @@ from ._cell_names import Names, is_usable
 from ._cell_text import CellText, read_cell
 from ._comments import help_texts
 from ._judging import Judged, judge
-from ._places import Place, read_places
+from ._places import Place, read_places, text_of
 from .candidates import Candidate, Evidence
 
 _CHANGED = 5.0
@@ -67,7 +67,7 @@ def _consider(
         return None  # a new name could be overwritten, or be seen
     if place.repeated and isinstance(place.value, list | dict):
         return None  # each evaluation makes a new object; a parameter is one
-    source = _text(cell, place.span)
+    source = text_of(cell, place.span)
     if not source or len(source) > _LONGEST:
         return None
     secret = _is_secret(place, source)
@@ -179,16 +179,6 @@ def _is_secret(place: Place, source: str) -> bool:
 
 def _plain_origin(place: Place) -> Any:
     return {"assignment": "assignment", "entry": "dict"}.get(place.kind, "keyword")
-
-
-def _text(cell: CellText, span: tuple[int, int, int, int]) -> str:
-    first, start, last, end = span
-    lines = [line.encode("utf-8", "surrogatepass") for line in cell.lines[first - 1 : last]]
-    if not lines:
-        return ""
-    lines[-1] = lines[-1][:end]
-    lines[0] = lines[0][start:]
-    return b"".join(lines).decode("utf-8", "surrogatepass")
 
 
 def _named(groups: list[list[_Found]], cells: Sequence[CellText], names: Names) -> list[Candidate]:
