@@ -57,9 +57,9 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }  # fmt: skip
     kernel = Kernel(root, environ)
     try:
-        for text in CELLS:
+        for number, text in enumerate(CELLS):
             if not text.startswith("md:"):
-                assert kernel.execute(text).status == "ok"
+                assert kernel.execute(text, cell_id=f"cell-{number}").status == "ok"
     finally:
         kernel.close()
     return root
@@ -90,7 +90,7 @@ def test_a_recorded_notebook_becomes_a_clean_one(work: Path) -> None:
     assert "rate: float = 0.5  # share that is added" in cells[1].split("\n")
     assert cells[-2:] == ["data[:2]", "print(total)"]
     text = Path("out.ipynb").read_text()
-    assert "%%track" not in text and "load_ext" not in text and "draft" not in text
+    assert "%%track" not in text and "load_ext" not in text and "draft = " not in text
     assert '"track": "costs -t kind=test"' in text
     assert "## Data" in text and "## Result" in text and str(work) not in text
 
@@ -151,7 +151,7 @@ def test_chosen_parameters_and_none(work: Path) -> None:
 
 def test_a_target_by_name_and_by_position(work: Path) -> None:
     assert convert(Path(NAME), Path("a.ipynb"), target="rate", verify="none")["cells"]["kept"] == 1
-    assert convert(Path(NAME), Path("a.ipynb"), target="2", verify="none")["cells"]["kept"] == 2
+    assert convert(Path(NAME), Path("a.ipynb"), target="2", verify="none")["cells"]["kept"] == 3
     with pytest.raises(TargetNotFoundError, match="Did you mean 'total'"):
         convert(Path(NAME), Path("b.ipynb"), target="totl", verify="none")
     with pytest.raises(TargetNotFoundError, match="no cell at position 99"):
@@ -174,7 +174,7 @@ def test_gather_keeps_the_markdown(work: Path, capsys: pytest.CaptureFixture[str
 
     cells = nbformat.read("slice.ipynb", as_version=4).cells
     assert [c.source for c in cells if c.cell_type == "markdown"] == [
-        "# Costs\n\nOf the *work*.",
+        "# Costs",
         "## Data",
         "## Result",
     ]
