@@ -20,7 +20,7 @@ from mlops_jupyter.store.executions import start_session
 from mlops_jupyter.verbs.convert import convert
 from mlops_jupyter.verbs.gather import gather
 from mlops_jupyter.workspace import Workspace, open_workspace
-from tests.capture.support import Kernel
+from tests.capture.support import Kernel, run, shell
 from tests.lineage.histories import History, training
 from tests.notebook.documents import notebook_bytes
 from tests.schemas import check
@@ -166,6 +166,20 @@ def test_a_notebook_that_changed_or_went_is_converted_as_it_ran(work: Path) -> N
 
     Path(NAME).unlink()
     assert any("file is gone" in note for note in convert(Path(NAME), Path("out.ipynb"), verify="none")["notes"])
+
+
+def test_from_inside_of_the_notebook(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = notebook("md:# T", "x = 2", "y = x + 1", name="my work.ipynb")
+    monkeypatch.setenv("JPY_SESSION_NAME", str(path.absolute()))
+    with shell(captured=False) as made:
+        run(made, "%load_ext mlops_jupyter")
+        run(made, "x = 2", cell_id="cell-1")
+        run(made, "y = x + 1", cell_id="cell-2")
+        said = run(made, "page = %mlops convert 'my work.ipynb' -o out.ipynb --target y --verify none --parameters 0")
+
+    assert said.error is None
+    assert "writing out.ipynb" in said.stderr
+    assert code(Path("out.ipynb")) == ["x = 2", "y = x + 1"]
 
 
 def test_gather_keeps_the_markdown(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
