@@ -41,7 +41,7 @@ CASES = (
         target="depth",
         kept=(0, 1, 2, 3, 4),
         random=True,
-        grade="B",
+        grade="C",
         parameters=("n_estimators",),
         static="random",
     ),
@@ -52,7 +52,7 @@ CASES = (
         target="tag",
         kept=(0, 1, 2, 3),
         random=True,
-        grade="B",
+        grade="C",
         static="random",
     ),
     Case(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +36,11 @@ class Outcome:
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     """Taken by the conversion."""
+
+
+def found_of(case: Case, names: Sequence[str]) -> tuple[str, ...]:
+    """The parameters that a person would want, of those among ``names``."""
+    return tuple(wanted for wanted in case.parameters if not set(wanted.split("|")).isdisjoint(names))
 
 
 def from_history(case: Case, played: Played, scratch: Path, runner: Runner) -> Outcome:
@@ -73,10 +79,11 @@ def _outcome(
     began = time.perf_counter()
     try:
         with open_workspace(folder) as workspace:
-            conversion, found = make(workspace, notebook, target=case.target)
+            made = make(workspace, notebook, target=case.target)
     except MlopsError as error:
         return Outcome(result="refused", detail=str(error), seconds=time.perf_counter() - began)
     seconds = time.perf_counter() - began
+    conversion, found = made.conversion, made.found
     if played is not None:
         inner = scratch_of(case, played, found, scratch)
     else:
