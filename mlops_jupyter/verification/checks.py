@@ -113,7 +113,8 @@ def cannot_tell(context: Context, run: Replay | str) -> str | None:
     if isinstance(run, str):
         return run
     if run.blocked is not None:
-        return f"{failed_label(context, run)} would have written to {run.blocked}, outside of the scratch copy"
+        who = failed_label(context, run) if run.failed_cell is not None else "what starts the kernel"
+        return f"{who} would have written to {run.blocked}, outside of the scratch copy"
     if run.state == "timed_out":
         return "the time budget was used up"
     if run.state in ("kernel_died", "cancelled"):

@@ -170,7 +170,7 @@ def compare_values(expected: Value, got: Value, *, tolerance: float = TOLERANCE)
     if "***" in (expected.summary, got.summary):
         return Agreement.UNKNOWN
     by_digest = compare_digests(expected.digest, got.digest)
-    if by_digest is Agreement.SAME:
+    if by_digest in (Agreement.SAME, Agreement.CLOSE):
         return by_digest
     if expected.summary == got.summary:
         if expected.type_name in _EXACT_SUMMARY:
@@ -180,10 +180,14 @@ def compare_values(expected: Value, got: Value, *, tolerance: float = TOLERANCE)
 
 
 def compare_digests(expected: str | None, got: str | None) -> Agreement:
-    """Digests of one algorithm compare; others do not."""
+    """Digests of one algorithm compare; others do not. After ``~`` stands the one with rounded floats."""
     if expected is None or got is None or expected.partition(":")[0] != got.partition(":")[0]:
         return Agreement.UNKNOWN
-    return Agreement.SAME if expected == got else Agreement.DIFFERENT
+    exact, _, rounded = expected.partition("~")
+    other_exact, _, other_rounded = got.partition("~")
+    if exact == other_exact:
+        return Agreement.SAME
+    return Agreement.CLOSE if rounded and rounded == other_rounded else Agreement.DIFFERENT
 
 
 def compare_numbers(expected: float, got: float | None, *, tolerance: float = TOLERANCE) -> Agreement:
@@ -254,7 +258,7 @@ def shown(value: Value, beside: Value | None = None) -> str:
     if value.digest is not None and (beside is None or beside.summary == value.summary):
         if value.type_name in _EXACT_SUMMARY or (value.type_name == "str" and "…" not in text):
             return text
-        return f"{text} ({value.digest.rpartition(':')[2][:8]})"
+        return f"{text} ({value.digest.partition(':')[2][:8]})"
     return text
 
 

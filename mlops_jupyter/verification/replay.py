@@ -232,14 +232,17 @@ def run_child(
                 command, cwd=cwd, env=dict(environment), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
                 start_new_session=True, text=True,
             )  # fmt: skip
-            assert process.stdout is not None
-            reader = threading.Thread(target=_read, args=(process.stdout, on_cell, capture), daemon=True)
+            stdout = process.stdout
+            if stdout is None:  # it was asked for above
+                raise OSError("no pipe")
+            reader = threading.Thread(target=_read, args=(stdout, on_cell, capture), daemon=True)
             reader.start()
             try:
                 _wait(process, limit, cancelled)
             finally:
                 _end(process)
                 reader.join(5.0)
+                stdout.close()
             log.seek(max(0, log.tell() - 2_000)) if log.seek(0, os.SEEK_END) else None
             return " ".join(log.read().decode("utf-8", "replace").split())[-500:]
     except OSError as error:
