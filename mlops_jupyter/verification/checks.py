@@ -14,7 +14,7 @@ from mlops_jupyter.errors import MlopsError
 from mlops_jupyter.notebook import GatheredSlice
 from mlops_jupyter.store import Connection
 
-from .compare import Comparison, Difference, Facts, Value, compare_facts
+from .compare import Comparison, Difference, Facts, Value, compare_facts, in_order_of_text
 from .grading import Instability, Needs, as_diverging, judge
 from .replay import Replay, replay
 from .result import Check, CheckName, Diverging, OnProgress, State, named
@@ -137,7 +137,8 @@ def replayed_facts(context: Context, run: Replay) -> dict[str, Facts]:
         cell.execution_id: Facts(
             key=cell.execution_id, label=context.labels.get(cell.execution_id, cell.cell_id), cell_id=cell.cell_id,
             position=positions.get(cell.execution_id, cell.index),
-            variables=cell.variables, files=cell.files_written, metrics=cell.metrics, params=cell.params,
+            variables=in_order_of_text(cell.variables, context.sources.get(cell.execution_id, "")),
+            files=cell.files_written, metrics=cell.metrics, params=cell.params,
             text=cell.text,
         )
         for cell in run.cells

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -157,6 +158,14 @@ def compare_facts(
     return Comparison(
         differences=tuple(differences), same=counts[Agreement.SAME], unknown=counts[Agreement.UNKNOWN], metrics=metrics
     )
+
+
+def in_order_of_text(variables: Mapping[str, Value], source: str) -> dict[str, Value]:
+    """Variables in the order in which a cell's text names them, so that the first difference is told first."""
+    places: dict[str, int] = {}
+    for match in re.finditer(r"[^\W\d]\w*", source):
+        places.setdefault(match[0], match.start())
+    return dict(sorted(variables.items(), key=lambda item: places.get(item[0], len(source))))
 
 
 def compare_values(expected: Value, got: Value, *, tolerance: float = TOLERANCE) -> Agreement:

@@ -350,6 +350,7 @@ def _read_executions(store: Connection) -> dict[str, _Left]:
     versions: dict[str, list[EntityVersion]] = {}
     for version in records.versions_generated(store, ids):
         versions.setdefault(str(version.execution_id), []).append(version)
+    drawn = _unseeded_draws(store, ids)
     found: dict[str, _Left] = {}
     for execution in executions:
         if execution.cell_id is None:
@@ -360,12 +361,23 @@ def _read_executions(store: Connection) -> dict[str, _Left]:
         of_cell = versions.get(execution.execution_id, [])
         left.variables |= written_values(of_cell)
         left.files |= written_files(of_cell)
-        left.unseeded += [v.name for v in of_cell if v.kind is EntityKind.STATE and "without a seed" in v.reason]
+        left.unseeded += drawn.get(execution.execution_id, [])
         if execution.run_uid is not None:
             run = store_runs.get_run(store, execution.run_uid)
             if run.execution_id == execution.execution_id:
                 left.metrics |= dict(run.metrics)
                 left.params |= dict(run.params)
+    return found
+
+
+def _unseeded_draws(store: Connection, ids: list[ExecutionId]) -> dict[str, list[str]]:
+    """By execution, the generators that it drew from though nothing had seeded them."""
+    uses = [use for use in records.uses_by(store, ids) if "without a seed" in use.reason]
+    names = {v.version_id: v.name for v in records.get_versions(store, [use.version_id for use in uses])}
+    found: dict[str, list[str]] = {}
+    for use in uses:
+        if use.version_id in names:
+            found.setdefault(use.execution_id, []).append(names[use.version_id])
     return found
 
 
