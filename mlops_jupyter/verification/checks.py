@@ -88,7 +88,10 @@ def run_once(
     """One replay in a scratch of its own; a sentence where it could not be done."""
     if context.left <= 0:
         return "the time budget was used up"
-    scratch = new_scratch(context)
+    try:
+        scratch = new_scratch(context)
+    except MlopsError as error:
+        return str(error)
     try:
         result = replay(
             document, scratch=scratch, folder=context.folder, name=name, parameters=parameters,
@@ -127,7 +130,7 @@ def cannot_tell(context: Context, run: Replay | str) -> str | None:
 def failed_label(context: Context, run: Replay) -> str:
     """``In [3]`` of the cell at which a replay stopped."""
     key = next((c.execution_id for c in run.cells if c.cell_id == run.failed_cell), None)
-    return context.labels.get(key or "", "A cell")
+    return context.labels.get(key or "", "A cell" if run.failed_cell is None else f"The cell {run.failed_cell}")
 
 
 def replayed_facts(context: Context, run: Replay) -> dict[str, Facts]:

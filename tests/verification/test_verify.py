@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from mlops_jupyter.store import open_store
 from mlops_jupyter.verbs.convert import convert
 from mlops_jupyter.verbs.verification import stored_verification
 from mlops_jupyter.verification.result import Verification
+from mlops_jupyter.verification.scratch import sweep
 from mlops_jupyter.workspace import open_workspace
 from tests import schemas
 
@@ -227,3 +231,27 @@ def test_a_notebook_that_was_never_tracked(tmp_path: Path) -> None:
         "9",
         "8",
     )
+
+
+def test_a_killed_verification_leaves_the_users_files_and_its_scratch_is_swept(tmp_path: Path) -> None:
+    notebook = work(
+        tmp_path,
+        "import os, time\nopen('result.txt', 'w').write('1')",
+        "if os.environ.get('MLOPS_REPLAY_ROOT'):\n    open('started', 'w').close()\n    time.sleep(60)\nx = 1",
+    )
+    before, base = tree(tmp_path), tmp_path / ".mlops/scratch"
+    code = (
+        f"from pathlib import Path\nfrom tests.verification.sessions import check\ncheck(Path({str(notebook)!r}), 'x')"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2]) as process:
+        deadline = time.monotonic() + 60
+        while not list(base.glob("*/files/**/started")):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.kill()
+
+    assert tree(tmp_path) == before
+    assert [p for p in base.iterdir() if p.is_dir()]
+    sweep(base)
+    assert not [p for p in base.iterdir() if p.is_dir()]
+    assert tree(tmp_path) == before
