@@ -99,6 +99,7 @@ class CaptureSession:
         self.user = actor(self.settings.root, os.environ)
         self.parent_run = RunUid(os.environ["MLOPS_PARENT_RUN"]) if os.environ.get("MLOPS_PARENT_RUN") else None
         self.sink = Sink(self.settings, self.faults)
+        self._hide_secrets()
         self.cell: OpenCell | None = None
         self._asked: str | None = None
         self.position = 0
@@ -147,6 +148,19 @@ class CaptureSession:
                 root=Path.cwd(), home=nowhere, state=nowhere, store_url=None, data_url=None, tracking_uri="",
                 registry_uri=None, embedded_mlflow=True, experiment=None, deliver=False,
             )  # fmt: skip
+
+    def _hide_secrets(self) -> None:
+        """Keep the values of secret parameters of a headless run out of all records: by value, at every write."""
+        names = os.environ.get("MLOPS_SECRETS", "")
+        if not names:
+            return
+        from mlops_jupyter.analysis.scrubbing import Scrubber
+        from mlops_jupyter.analysis.secrets import hide
+
+        scrub = Scrubber(os.environ.get(name, "") for name in names.split(","))
+        if scrub:
+            hide(scrub.text)
+            self.sink.store.scrub = scrub.text
 
     def _start(self) -> None:
         environment = read_environment()
