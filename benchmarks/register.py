@@ -39,8 +39,10 @@ def main() -> None:
         }  # fmt: skip
         os.chdir(folder)
         from IPython.core.interactiveshell import InteractiveShell
+        from traitlets.config import Config
 
-        shell = InteractiveShell.instance()
+        # The folder is gone when the shell ends, so its history must not be in it.
+        shell = InteractiveShell.instance(config=Config({"HistoryManager": {"hist_file": ":memory:"}}))
         shell.run_line_magic("load_ext", "mlops_jupyter")
         assert shell.run_cell(SETUP, store_history=True).success
         ours, with_delivery = measure_ours(shell)
