@@ -23,7 +23,7 @@ from mlops_jupyter.data.exchange import open_exchange
 from mlops_jupyter.entities import RunStatus, RunUid
 from mlops_jupyter.errors import CorruptObjectError, TargetNotFoundError, UnreachableError, UsageError
 from mlops_jupyter.registry.serialise import compare
-from mlops_jupyter.store import audit, runs
+from mlops_jupyter.store import audit, open_workspace_store, runs
 from mlops_jupyter.verbs.lineage import lineage
 from mlops_jupyter.verbs.models import models_list, models_show
 from mlops_jupyter.verbs.register import register
@@ -384,3 +384,14 @@ def test_a_server_that_hangs_is_given_up(workspace: Workspace, monkeypatch: pyte
     with hanging() as url, pytest.raises(UnreachableError, match="does not answer"):
         settings = settings_of(workspace.settings.root, MLFLOW_REGISTRY_URI=url)
         register(Workspace(settings, workspace.store), run, name="there")
+
+
+def test_looking_for_models_does_not_make_a_database(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    store = open_workspace_store(settings)
+    workspace = Workspace(settings, store)
+    assert models_list(workspace)["models"] == []
+    with pytest.raises(TargetNotFoundError, match="no registered model 'delay'"):
+        models_show(workspace, "delay")
+    assert not (settings.state / "mlflow.db").exists()
+    store.close()
