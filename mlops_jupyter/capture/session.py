@@ -96,9 +96,11 @@ class CaptureSession:
         self.settings = self._settings()
         self.origin = _origin()
         self.notebook = notebook_path(self.settings.root, os.environ, shell.user_ns)
+        self.folder_tag = _folder_tag(self.settings.root, self.notebook)
         self.user = actor(self.settings.root, os.environ)
         self.parent_run = RunUid(os.environ["MLOPS_PARENT_RUN"]) if os.environ.get("MLOPS_PARENT_RUN") else None
         self.sink = Sink(self.settings, self.faults)
+        self._hide_secrets()
         self.cell: OpenCell | None = None
         self._requests = TrackRequests(shell)
         self.position = 0
@@ -147,6 +149,19 @@ class CaptureSession:
                 root=Path.cwd(), home=nowhere, state=nowhere, store_url=None, data_url=None, tracking_uri="",
                 registry_uri=None, embedded_mlflow=True, experiment=None, deliver=False,
             )  # fmt: skip
+
+    def _hide_secrets(self) -> None:
+        """Keep the values of secret parameters of a headless run out of all records: by value, at every write."""
+        names = os.environ.get("MLOPS_SECRETS", "")
+        if not names:
+            return
+        from mlops_jupyter.analysis.scrubbing import Scrubber
+        from mlops_jupyter.analysis.secrets import hide
+
+        scrub = Scrubber(os.environ.get(name, "") for name in names.split(","))
+        if scrub:
+            hide(scrub.text)
+            self.sink.store.scrub = scrub.text
 
     def _start(self) -> None:
         environment = read_environment()
@@ -382,6 +397,16 @@ class CaptureSession:
                 ensure_delivery(self.settings)
         except Exception as error:  # noqa: BLE001 - the next process delivers what is left
             self.faults.report("starting the delivery", error)
+
+
+def _folder_tag(root: Path, notebook: str | None) -> dict[str, str]:
+    """Where the kernel started, from the workspace's root, unless that is the notebook's folder."""
+    try:
+        here = os.path.relpath(os.getcwd(), root)  # noqa: PTH109 - of the kernel, as it is now
+    except (OSError, ValueError):
+        return {}
+    usual = os.path.dirname(notebook) or "." if notebook else "."  # noqa: PTH120 - a name, no path of this machine
+    return {} if here == os.path.normpath(usual) else {"mlops.cwd": here.replace(os.sep, "/")}
 
 
 def _origin() -> Origin:

@@ -222,6 +222,7 @@ class Tracker:
             **(
                 {"mlflow.source.name": session.notebook, "mlops.notebook": session.notebook} if session.notebook else {}
             ),
+            **session.folder_tag,
             **({"mlops.execution_id": cell.execution_id} if cell is not None else {}),
             **({"mlops.cell_id": cell.info.cell_id} if cell is not None and cell.info.cell_id else {}),
             **options.tags,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ._output import echo, emit_json, heading, lasted, plain, table
+from ._verification import show_verification
 
 if TYPE_CHECKING:
     from mlops_jupyter.verbs.convert import Level
@@ -87,6 +88,8 @@ def show(document: dict[str, Any]) -> None:
         )
     for note in document["notes"]:
         echo(f"  note      {plain(note)}")
+    if document["verification"] is not None:
+        show_verification(document["verification"])
     first = document["parameters"][0] if document["parameters"] else None
     given = f" -p {first['name']} {shlex.quote(str(first['default']))}" if first else ""
     command = f"mlops run {shlex.quote(document['output'])}{given}"

@@ -158,10 +158,15 @@ def _about_data(document: Mapping[str, Any]) -> list[str]:
 
 
 def _about_code(document: Mapping[str, Any]) -> list[str]:
-    return [
-        f"{plain(c['name'])} is not the code that ran: recorded {_short(c['recorded'])}, now {_short(c['used'])}"
-        for c in document["code"]
-    ]
+    lines = []
+    for code in document["code"]:
+        name, recorded = plain(code["name"]), _short(code["recorded"])
+        if code["as_recorded"]:
+            now = "it is gone" if code["current"] is None else f"it changed since, now {_short(code['current'])}"
+            lines.append(f"{name}: the recorded code {recorded} was used ({now})")
+        else:
+            lines.append(f"{name} is not the code that ran: recorded {recorded}, now {_short(code['used'])}")
+    return lines
 
 
 def _about_environment(document: Mapping[str, Any]) -> list[str]:

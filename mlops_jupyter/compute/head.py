@@ -26,8 +26,8 @@ from .client import RayClient
 from .options import RayOptions
 from .package import source_folder
 
-START_TIMEOUT = 90.0
-"""Seconds that Ray gets to come up; it takes about ten on two busy cores."""
+START_TIMEOUT = 180.0
+"""Seconds that Ray gets to come up; it takes about ten, many more on a busy machine."""
 _STOP_TIMEOUT = 30.0
 
 
@@ -88,8 +88,10 @@ def ensure_head(settings: Settings) -> tuple[Head, bool]:
         UsageError: Ray is not installed.
         TransientError: Ray did not come up; the message says what it said.
     """
-    with FileLock(start_lock(settings)) as lock:
-        assert lock is not None
+    lock = FileLock(start_lock(settings))
+    if not lock.acquire(timeout=START_TIMEOUT + 30.0):
+        raise TransientError("Another process is starting Ray on this machine for too long.", hint="Try again.")
+    try:
         head = find_head(settings)
         if head is not None and _answers(head):
             with suppress(OSError):
@@ -97,6 +99,8 @@ def ensure_head(settings: Settings) -> tuple[Head, bool]:
             return head, False
         require_ray()
         return _start(settings), True
+    finally:
+        lock.release()
 
 
 def require_ray() -> None:

@@ -37,7 +37,7 @@ from .reconcile import reconcile
 
 _BUSY, _IDLE = 1.0, 3.0
 """Seconds between two looks."""
-_COMES_UP = 80.0
+_COMES_UP = 170.0
 _GRACE = 10.0
 _NOT_INHERITED = (
     "MLOPS_", "MLFLOW_", "JPY_", "IPY", "RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_JOB_CONFIG", "PYTHONWARNINGS",

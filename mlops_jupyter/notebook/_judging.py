@@ -20,7 +20,7 @@ _ESTIMATOR = re.compile(r"^[A-Z]\w*(?:Classifier|Regressor|Regression|CV|SVC|SVR
                         r"RMSprop|DataLoader|XGB\w+|LGBM\w+|CatBoost\w*|Prophet|ARIMA|SARIMAX|TfidfVectorizer|"
                         r"CountVectorizer|MiniBatchKMeans|IsolationForest|GaussianMixture|TrainingArguments)$")  # fmt: skip
 _COUNTED = {"epoch": "epochs", "ep": "epochs", "step": "steps", "iteration": "iterations", "it": "iterations",
-            "trial": "trials", "fold": "folds", "episode": "episodes", "round": "rounds", "t": "", "_": ""}  # fmt: skip
+            "trial": "trials", "fold": "folds", "episode": "episodes", "round": "rounds"}  # fmt: skip
 _STAGING = re.compile(r"(?:fig|plot|color|colour|title|label|font|cmap|style|col|cols|columns|features|name|names|text|"
                       r"msg|message|html|css|query|sql|prompt|template|doc|idx|index|total|count|counter|result|res|"
                       r"tmp|temp|debug|verbose|i|j|palette|colors|width|height)s?$", re.IGNORECASE)  # fmt: skip

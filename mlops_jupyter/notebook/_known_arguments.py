@@ -37,8 +37,8 @@ HYPERPARAMETERS: dict[str, Known] = {
            "num_samples n_samples n_topics num_train_epochs per_device_train_batch_size window window_size horizon "
            "seq_len sequence_length", _COUNT),
     **_all("n_neighbors k_folds n_folds cv n_iter max_iter min_samples_leaf min_child_weight k n_splits n_repeats "
-           "min_samples early_stopping_rounds patience min_data_in_leaf max_bin n_bins steps max_steps max_len max_length "
-           "num_workers filters units kernel_size", Known("", 2.9)),
+           "min_samples early_stopping_rounds patience min_data_in_leaf max_bin n_bins steps max_steps max_len "
+           "max_length num_workers filters units kernel_size", Known("", 2.9)),
     **_all("min_samples_split", Known("int | float", 2.9)),
     **_all("max_depth", Known("int | None", 3.9)),
     **_all("max_leaf_nodes", _COUNT_OR_NONE),
@@ -112,8 +112,10 @@ PATH_CALLS = READERS | frozenset(
 )  # fmt: skip
 """Functions whose first text argument names a file, folder or model."""
 
-SPLITS = frozenset({"train_test_split", "KFold", "StratifiedKFold", "ShuffleSplit", "TimeSeriesSplit", "GroupKFold",
-                    "StratifiedShuffleSplit", "RepeatedKFold", "random_split", "cross_val_score", "cross_validate"})  # fmt: skip
+SPLITS = frozenset(
+    {"train_test_split", "KFold", "StratifiedKFold", "ShuffleSplit", "TimeSeriesSplit", "GroupKFold",
+     "StratifiedShuffleSplit", "RepeatedKFold", "random_split", "cross_val_score", "cross_validate"}
+)  # fmt: skip
 
 FIRST_ARGUMENT: dict[str, str] = {
     "KMeans": "n_clusters", "PCA": "n_components", "Ridge": "alpha", "Lasso": "alpha", "ElasticNet": "alpha",
@@ -124,8 +126,10 @@ FIRST_ARGUMENT: dict[str, str] = {
 }  # fmt: skip
 """Name of the first argument where it is often given by position."""
 
-DISPLAY_MODULES = frozenset({"plt", "sns", "px", "go", "ax", "axes", "fig", "figure", "alt", "matplotlib", "seaborn",
-                             "mpl", "pyplot", "axs", "bokeh", "hv", "warnings", "logging", "display", "ax1", "ax2"})  # fmt: skip
+DISPLAY_MODULES = frozenset(
+    {"plt", "sns", "px", "go", "ax", "axes", "fig", "figure", "alt", "matplotlib", "seaborn",
+     "mpl", "pyplot", "axs", "bokeh", "hv", "warnings", "logging", "display", "ax1", "ax2"}
+)  # fmt: skip
 DISPLAY_CALLS = frozenset(
     {"print", "plot", "hist", "scatter", "bar", "barh", "imshow", "figure", "subplots", "subplots_adjust", "legend",
      "title", "xlabel", "ylabel", "set_title", "heatmap", "style", "set_option", "display", "tqdm", "trange", "boxplot",

@@ -15,13 +15,16 @@ from typing import Any
 from mlops_jupyter.entities import CellExecution, EntityKind, EntityVersion, ExecutionStatus
 from mlops_jupyter.provenance import count_of, without_magics
 
+from .candidates import Candidate
 from .document import NotebookDocument
 from .gathered import GatheredSlice, SliceOrigin
 from .imports import Hoisted, hoist_imports
 from .injected import merge_injected
 from .leaves import cell_key, track_arguments
+from .lifting import parameters_schema, parameters_source
 from .markdown import CellFinder, Prose, code_span, escaped, first_heading, place
 from .masked import cell_magic
+from .parameterizing import Known, parameterize
 
 APPENDIX_TAG = "mlops-appendix"
 """Tag of the cells at the end that only show something; a run may pass them by."""
@@ -41,9 +44,9 @@ class Conversion:
 
     document: dict[str, Any]
     """nbformat 4.5; the same input gives the same document."""
-    parameters: tuple[Any, ...]
+    parameters: tuple[Candidate, ...]
     """What its ``parameters`` cell holds, in that order."""
-    offered: tuple[Any, ...]
+    offered: tuple[Candidate, ...]
     """Candidates that were not taken, best first."""
     kept: tuple[CellExecution, ...]
     """Executions whose text the notebook holds, in order."""
@@ -108,6 +111,7 @@ def convert_slice(
     texts: Mapping[str, str] | None = None,
     shown: Sequence[CellExecution] = (),
     dropped: Sequence[CellExecution] = (),
+    known: Known | None = None,
     limit: int = 8,
     names: Sequence[str] | None = None,
 ) -> Conversion:
@@ -119,6 +123,7 @@ def convert_slice(
         texts: by execution id, texts to take instead of the recorded ones (secrets were blanked in those).
         shown: executions that only show something, for the appendix.
         dropped: executions that are left out, to be told of.
+        known: what was recorded besides, to rank parameters by.
         limit: most parameters to lift.
         names: lift these candidates and no others.
 
@@ -134,8 +139,20 @@ def convert_slice(
     hoisted = hoist_imports([p.text for p in main], fixed=[i for i, p in enumerate(main) if p.failed])
     for part, text in zip(main, hoisted.cells, strict=True):
         part.text = text
+    lifted = parameterize(
+        hoisted.source,
+        [p.text for p in main],
+        [p.execution for p in main],
+        after=[p.text for p in parts if p.appendix],
+        tagged=_tagged(main, document),
+        known=known,
+        limit=limit,
+        names=names,
+    )
+    notes += _told([p for p in parts if p.text.strip()], document)
+    for part, text in zip(main, lifted.texts, strict=True):
+        part.text = text
     parts = [p for p in parts if p.text.strip()]
-    notes += _told(parts, document)
 
     builder = _Builder()
     title = first_heading(document) if document is not None else None
@@ -143,6 +160,8 @@ def convert_slice(
     if hoisted.source:
         executions = _importers(main, hoisted)
         builder.code("mlops-imports", hoisted.source, role="imports", executions=executions)
+    if lifted.parameters:
+        builder.code("parameters", parameters_source(lifted.parameters), "parameters", role="parameters")
     without = frozenset() if title is None else frozenset({title[0]})
     before = (
         place(document, [p.index for p in parts], without=without) if document is not None else tuple(() for _ in parts)
@@ -154,9 +173,9 @@ def convert_slice(
             builder.markdown("mlops-appendix", _APPENDIX, APPENDIX_TAG, role="appendix")
         _add_part(builder, part, prose)
     return Conversion(
-        document=_document(found, document, builder.cells),
-        parameters=(),
-        offered=(),
+        document=_document(found, document, builder.cells, lifted.parameters),
+        parameters=lifted.parameters,
+        offered=lifted.offered,
         kept=found.kept,
         appendix=tuple(shown),
         dropped=tuple(dropped),
@@ -311,7 +330,19 @@ def _add_part(builder: _Builder, part: _Part, prose: Sequence[Prose]) -> None:
     builder.code(execution.cell_id or f"{execution.position} {part.text}", part.text, *tags, **ours)
 
 
-def _document(found: GatheredSlice, document: NotebookDocument | None, cells: list[dict[str, Any]]) -> dict[str, Any]:
+def _tagged(parts: Sequence[_Part], document: NotebookDocument | None) -> list[int]:
+    """Indices of the parts that the notebook tags as ``parameters``."""
+    if document is None:
+        return []
+    return [i for i, p in enumerate(parts) if p.index is not None and "parameters" in document.cells[p.index].tags]
+
+
+def _document(
+    found: GatheredSlice,
+    document: NotebookDocument | None,
+    cells: list[dict[str, Any]],
+    parameters: Sequence[Candidate],
+) -> dict[str, Any]:
     texts = [c.source for c in document.code_cells] if document is not None else [e.source for e in found.kept]
     digest = hashlib.sha256("\0".join(texts).encode("utf-8", "replace")).hexdigest()
     converted = {
@@ -332,11 +363,11 @@ def _document(found: GatheredSlice, document: NotebookDocument | None, cells: li
         "metadata": {
             "kernelspec": dict(kernel),
             "language_info": {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"},
-            "mlops": {"converted": converted},
+            "mlops": {"converted": converted, "parameters": parameters_schema(parameters)},
         },
         "nbformat": 4,
         "nbformat_minor": 5,
     }
 
 
-__all__ = ["APPENDIX_TAG", "FORMAT_VERSION", "Conversion", "convert_slice"]
+__all__ = ["APPENDIX_TAG", "FORMAT_VERSION", "Conversion", "Known", "convert_slice"]

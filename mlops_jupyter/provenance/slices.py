@@ -237,6 +237,8 @@ def _notes(executions: tuple[CellExecution, ...], inputs: list[EntityVersion], s
     for version in inputs:
         if version.kind is EntityKind.FILE and version.execution_id is not None and version.session_id != session:
             notes.append(f"{version.name} was written by another session; the slice reads it as it is.")
+        elif version.kind is EntityKind.VARIABLE and version.session_id == "static":
+            notes.append(f"{version.name} is used, and {version.reason}.")
         elif version.kind is EntityKind.VARIABLE:
             notes.append(f"{version.name} was there before capture started; no recorded cell makes it.")
     return notes

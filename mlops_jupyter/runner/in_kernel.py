@@ -17,6 +17,7 @@ from mlops_jupyter.errors import TransientError
 from .cancellation import Cancellation
 from .cells import CellLoop, Ending, Limits, Listener
 from .kernel import Kernel
+from .references import VARIABLE, scrubber
 from .result import State
 
 STARTUP_TIMEOUT = 60.0
@@ -41,6 +42,8 @@ class KernelPlan:
     log: Path
     """File for the kernel process's own output."""
     startup_timeout: float = STARTUP_TIMEOUT
+    secrets: tuple[str, ...] = ()
+    """Environment variables whose values must not be in anything that is kept."""
 
 
 def execute(
@@ -57,11 +60,12 @@ def execute(
     ``meanwhile`` is called with the ending of the cells while the kernel ends, which takes it some tenths of a second.
     Returns why it ended, and one sentence that says why there is no lineage (None: there is).
     """
-    kernel = Kernel(plan.name, log=plan.log, cancellation=cancellation, specs=plan.specs)
+    env = {**plan.env, VARIABLE: ",".join(plan.secrets)} if plan.secrets else plan.env
+    kernel = Kernel(plan.name, log=plan.log, cancellation=cancellation, specs=plan.specs, scrub=scrubber(plan.secrets))
     kindly = False
     try:
         try:
-            kernel.start(cwd=plan.cwd, env=plan.env, timeout=plan.startup_timeout)
+            kernel.start(cwd=plan.cwd, env=env, timeout=plan.startup_timeout)
         except TransientError as error:
             return Ending(state=State.KERNEL_DIED, error=str(error)), "The kernel did not start, so no lineage."
         if cancellation.received is not None:

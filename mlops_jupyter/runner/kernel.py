@@ -26,10 +26,12 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from jupyter_client.manager import AsyncKernelManager
 
+from mlops_jupyter.analysis.scrubbing import Scrubber
 from mlops_jupyter.errors import TransientError, UsageError
 
 from .cancellation import Cancellation
 from .memory import oom_kills, peak_memory, ran_out_of_memory
+from .references import MessageScrubber, ScrubbedLog
 from .result import KernelDeath
 
 SHUTDOWN_GRACE = 5.0
@@ -90,10 +92,22 @@ class PrivateLoop:
 class Kernel:
     """A started kernel. Use ``start``; always call ``stop``."""
 
-    def __init__(self, name: str, *, log: Path, cancellation: Cancellation, specs: KernelSpecManager) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        log: Path,
+        cancellation: Cancellation,
+        specs: KernelSpecManager,
+        scrub: Scrubber | None = None,
+    ) -> None:
+        """``scrub`` takes secrets out of everything that the kernel says, before anybody sees it."""
         self.name = name
         self.log = log
         self._cancellation = cancellation
+        self._scrub = scrub
+        self._messages = None if scrub is None else MessageScrubber(scrub)
+        self._scrubbed_log: ScrubbedLog | None = None
         # No limit on what waits at our side: a limit makes ZeroMQ drop outputs while a notebook is written.
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._context.setsockopt(zmq.RCVHWM, 0)
@@ -132,7 +146,7 @@ class Kernel:
             TransientError: it died or did not answer in time.
         """
         try:
-            with self.log.open("ab") as stream:
+            with self._log_stream() as stream:
                 self._loop.run(
                     self._manager.start_kernel(
                         cwd=str(cwd),
@@ -159,6 +173,20 @@ class Kernel:
         if self._pidfd is not None:
             self._poller.register(self._pidfd, zmq.POLLIN)
         self._wait_until_ready(time.monotonic() + timeout)
+
+    @contextlib.contextmanager
+    def _log_stream(self) -> Iterator[Any]:
+        """What the kernel process gets as its standard output and error."""
+        if self._scrub is None:
+            with self.log.open("ab") as stream:
+                yield stream
+            return
+        self.log.touch()
+        self._scrubbed_log = log = ScrubbedLog(self.log, self._scrub)
+        try:
+            yield log.writer
+        finally:
+            log.start()
 
     def _extra_arguments(self) -> list[str]:
         # A history database shared by parallel kernels locks; nobody scrolls back in a headless run.
@@ -234,6 +262,9 @@ class Kernel:
             self._settle()
         iopub = list(self._drain(self.client.iopub_channel.socket))
         shell = list(self._drain(self.client.shell_channel.socket))
+        if self._messages is not None:
+            iopub = self._messages.iopub(iopub) + (self._messages.flush() if dead else [])
+            shell = [self._messages.one(message) for message in shell]
         for message in shell:
             self._answered = _parent(message)
         return Received(iopub, shell, dead)
@@ -319,6 +350,8 @@ class Kernel:
         if self._pidfd is not None:
             os.close(self._pidfd)
             self._pidfd = None
+        if self._scrubbed_log is not None:
+            self._scrubbed_log.close()
         self._loop.close()
         self._context.destroy(linger=0)
 

@@ -18,12 +18,15 @@ from mlops_jupyter.config import Settings
 from mlops_jupyter.entities import RunUid
 from mlops_jupyter.errors import UsageError
 
+from .constraints import check_limits, schema_properties
 from .document import read_notebook
 from .kernel import kernel_language
 from .parameters import (
     PARAMETERS_TAG,
     Parameter,
     check_values,
+    default_references,
+    described,
     effective_values,
     infer_parameters,
     inject,
@@ -31,6 +34,7 @@ from .parameters import (
     tagged_cell,
 )
 from .record import part_file
+from .references import check_references, variables
 from .tracked import untrackable
 
 
@@ -50,6 +54,8 @@ class Plan:
     parameters: list[Parameter]
     given: dict[str, Any]
     values: dict[str, Any]
+    secrets: tuple[str, ...] = ()
+    """Environment variables that parameters refer to."""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -78,14 +84,17 @@ def make_plan(
     given = read_values(files=files, texts=texts, pairs=pairs)
     given.update(parameters if isinstance(parameters, Mapping) else {})
     known, checked = _parameters(notebook, document, given, is_python=is_python)
+    injected = {**default_references(known), **checked}
+    warnings += check_references(injected)
     run_uid = RunUid(uuid.uuid4().hex)
     folder = settings.runs / run_uid
-    if checked:
-        inject(document, checked)
+    if injected:
+        inject(document, injected)
     return Plan(
         run_uid=run_uid, notebook=notebook, output=_output(notebook, out, folder, run_uid), folder=folder,
         cwd=_cwd(notebook, cwd), document=document, kernel_name=name, specs=specs, is_python=is_python,
         parameters=known, given=checked, values=effective_values(known, checked), warnings=warnings,
+        secrets=variables(injected),
     )  # fmt: skip
 
 
@@ -132,13 +141,16 @@ def _parameters(
         )
     if index is None or not is_python:
         return [], {}
+    properties = schema_properties(document)
     try:
-        known = infer_parameters(document.cells[index].source)
+        known = described(infer_parameters(document.cells[index].source), properties)
     except UsageError:
         if given:
             raise
         return [], {}  # the cell will raise its own SyntaxError
-    return known, check_values(known, given)
+    checked = check_values(known, given)
+    check_limits(checked, properties)
+    return known, checked
 
 
 def _output(notebook: Path, out: Path | None, folder: Path, run_uid: str) -> Path:

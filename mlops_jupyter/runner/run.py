@@ -193,7 +193,8 @@ class _Run:
                 hint="Make room, make it writable, or set MLOPS_HOME to a folder that is.",
             ) from error
         self._parent.start(
-            parameters=plan.parameters, values=plan.values, given=plan.given, tags={}, at=self._started_at
+            parameters=plan.parameters, values=plan.values, given=plan.given,
+            tags=self._folder_tag(), at=self._started_at,
         )
         self._log.event(
             "started", run_id=plan.run_uid, session_id=self._parent.session_id, notebook=str(plan.notebook),
@@ -206,12 +207,19 @@ class _Run:
             self._log.close(complete=True)
             raise
 
+    def _folder_tag(self) -> dict[str, str]:
+        """Where the kernel starts, unless that is the notebook's folder."""
+        plan = self._plan
+        if plan.cwd == plan.notebook.parent:
+            return {}
+        return {"mlops.cwd": os.path.relpath(plan.cwd, self._settings.root).replace(os.sep, "/")}
+
     def _execute(self, limits: Limits) -> Ending:
         plan = self._plan
         kernel = KernelPlan(
             name=plan.kernel_name, specs=plan.specs, is_python=plan.is_python, cwd=plan.cwd,
             env=kernel_environment(self._settings, run_uid=plan.run_uid, notebook=self._name),
-            log=plan.folder / "kernel.log",
+            log=plan.folder / "kernel.log", secrets=plan.secrets,
         )  # fmt: skip
         ending, warning = execute(
             self._notebook, kernel, self, limits=limits, cancellation=self._cancellation, meanwhile=self._write_end

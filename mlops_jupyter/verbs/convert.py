@@ -12,15 +12,18 @@ from typing import Any, Literal
 from mlops_jupyter.entities import CellExecution, EntityKind, EntityVersion, Origin, SessionId
 from mlops_jupyter.errors import TargetNotFoundError, UsageError
 from mlops_jupyter.notebook import GatheredSlice, NotebookDocument, read_notebook, static_records, write_atomically
-from mlops_jupyter.notebook.conversion import Conversion, convert_slice
+from mlops_jupyter.notebook.candidates import Candidate
+from mlops_jupyter.notebook.conversion import Conversion, Known, convert_slice
 from mlops_jupyter.notebook.leaves import Roots, cell_key, default_roots, display_leaves, track_arguments
 from mlops_jupyter.notebook.refusals import check, check_language, texts_of
 from mlops_jupyter.provenance import MemorySource, Records, backward_slice, count_of, slice_of_many, without_magics
 from mlops_jupyter.store import Connection
 from mlops_jupyter.store import executions as records_of
+from mlops_jupyter.store.runs import load_runs
 from mlops_jupyter.workspace import Workspace, open_workspace
 
 from ._targets import file_names, not_found
+from .run import as_json
 
 Level = Literal["fast", "full", "none"]
 OnProgress = Callable[[str], None]
@@ -55,6 +58,16 @@ class History:
         """Variables that it made."""
         found = (v for v in self.records.versions if v.kind is EntityKind.VARIABLE and v.execution_id is not None)
         return list(dict.fromkeys(v.name for v in found))
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A conversion that is not written yet."""
+
+    conversion: Conversion
+    found: GatheredSlice
+    texts: Mapping[str, str]
+    """By execution id, texts instead of recorded ones in which secrets are blanked."""
 
 
 def convert(
@@ -93,10 +106,25 @@ def convert(
     check_output(notebook, out, force=force)
     tell(f"reading {notebook.name}")
     with open_workspace(notebook.absolute().parent) as workspace:
-        conversion, found = make(workspace, notebook, target=target, names=names, limit=limit)
+        made = make(workspace, notebook, target=target, names=names, limit=limit)
         tell(f"writing {out.name}")
-        write_document(out, conversion.document)
-    return as_document(conversion, found, notebook=notebook, out=out, duration=time.monotonic() - began)
+        write_document(out, made.conversion.document)
+        told = as_document(made, notebook=notebook, out=out, duration=time.monotonic() - began)
+        if verify != "none":
+            from .verification import verify_conversion
+
+            told["verification"] = verify_conversion(
+                workspace,
+                made.conversion.document,
+                made.found,
+                notebook=notebook,
+                out=out,
+                level=verify,
+                budget=budget,
+                on_progress=on_progress,
+            )
+            write_document(out, made.conversion.document)  # with the grade
+    return told
 
 
 def make(
@@ -106,7 +134,7 @@ def make(
     target: str | int | None = None,
     names: Sequence[str] | None = None,
     limit: int = 8,
-) -> tuple[Conversion, GatheredSlice]:
+) -> Made:
     """The conversion of ``notebook`` and the slice that it was made from. Writes nothing.
 
     Raises:
@@ -129,8 +157,23 @@ def make(
     left = {cell_key(e): e for e in history.records.executions if without_magics(e.source).strip()}
     here = {cell_key(e) for e in (*found.kept, *shown)}
     dropped = tuple(e for key, e in left.items() if key not in here)
-    conversion = convert_slice(found, document, texts=texts, shown=shown, dropped=dropped, limit=limit, names=names)
-    return conversion, found
+    conversion = convert_slice(
+        found,
+        document,
+        texts=texts,
+        shown=shown,
+        dropped=dropped,
+        known=Known(history=history.records.executions, run_params=_run_params(workspace.store, history)),
+        limit=limit,
+        names=names,
+    )
+    return Made(conversion, found, texts)
+
+
+def _run_params(store: Connection, history: History) -> dict[str, str]:
+    """Parameters of the runs that the session's executions are of, later ones last."""
+    runs = list(dict.fromkeys(e.run_uid for e in history.records.executions if e.run_uid is not None))
+    return {key: value for run in load_runs(store, runs) for key, value in run.params.items()}
 
 
 def _texts_or_none(
@@ -335,24 +378,33 @@ def write_document(out: Path, document: dict[str, Any]) -> None:
     write_atomically(out, text.encode("utf-8", "backslashreplace"))
 
 
-def as_document(
-    conversion: Conversion, found: GatheredSlice, *, notebook: Path, out: Path, duration: float
-) -> dict[str, Any]:
+def as_document(made: Made, *, notebook: Path, out: Path, duration: float) -> dict[str, Any]:
     """What is told of a conversion; fits ``convert.json``."""
+    conversion = made.conversion
     return {
         "notebook": str(notebook),
         "output": str(out),
         "origin": conversion.origin,
-        "target": found.target,
+        "target": made.found.target,
         "cells": {
             "kept": len(conversion.kept),
             "dropped": len(conversion.dropped),
             "appendix": len(conversion.appendix),
         },
-        "parameters": [],
-        "offered": [],
+        "parameters": [_parameter(p) for p in conversion.parameters],
+        "offered": [_parameter(p) for p in conversion.offered],
         "inputs": [{"path": v.name, "digest": v.digest} for v in conversion.inputs],
         "notes": list(conversion.notes),
         "verification": None,
         "duration": duration,
+    }
+
+
+def _parameter(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "name": candidate.name,
+        "type": candidate.annotation,
+        "default": as_json(candidate.default),
+        "help": candidate.help,
+        "reason": candidate.reason,
     }

@@ -35,7 +35,7 @@ from mlops_jupyter.compute.protocol import (
 from mlops_jupyter.data.exchange import Exchange
 from mlops_jupyter.data.mailbox import collect, post
 from mlops_jupyter.entities import Digest, JobState, RunStatus, RunUid
-from mlops_jupyter.errors import MlopsError, UnreachableError, UsageError
+from mlops_jupyter.errors import MlopsError, TargetNotFoundError, UnreachableError, UsageError
 
 if TYPE_CHECKING:
     from mlops_jupyter.runner import Cancellation, RunResult
@@ -83,7 +83,13 @@ def run_job(job_id: str, digest: Digest, url: str, folder: Path) -> int:
     if collect(exchange, job_id, CANCEL) is not None:
         _post(exchange, _plain_end(job_id, JobState.STOPPED, CANCELLED, "cancelled before it began"))
         return CANCELLED
-    manifest = decode_manifest(exchange.get(digest))
+    try:
+        manifest = decode_manifest(exchange.get(digest))
+    except TargetNotFoundError as error:
+        raise UnreachableError(
+            "The cluster sees another exchange than the side that submitted, so nothing was run.",
+            hint="MLOPS_DATA_URL must name the same place on both sides.",
+        ) from error
     if manifest.job_id != job_id:
         raise UsageError(f"The manifest is that of another job, {manifest.job_id}.")
     notebook = _unpack(exchange, manifest, folder)

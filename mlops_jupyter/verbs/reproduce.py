@@ -106,7 +106,16 @@ def as_document(done: Reproduced, *, at: float, tolerance: float) -> dict[str, A
             }
             for i in done.inputs
         ],
-        "code": [{"name": c.name, "recorded": c.recorded, "used": c.used} for c in done.code],
+        "code": [
+            {
+                "name": c.name,
+                "recorded": c.recorded,
+                "current": c.current,
+                "used": c.used,
+                "as_recorded": c.as_recorded,
+            }
+            for c in done.code
+        ],
         "cells": [
             {"position": c.execution.position, "execution_count": c.execution.execution_count}
             for c in done.recorded.cells

@@ -113,24 +113,15 @@ def digest_like(path: Path, like: Digest | None) -> Digest | None:
         return None
 
 
-def place(inputs: Iterable[Input], recorded: RecordedRun, scratch: Scratch, exchange: Exchange) -> list[str]:
-    """Put what is only in the exchange where the replay looks for it; names of the code that could not be had."""
+def place(inputs: Iterable[Input], recorded: RecordedRun, scratch: Scratch, exchange: Exchange) -> None:
+    """Put what is only in the exchange where the replay looks for it: data, modules and scripts."""
     for item in inputs:
         if item.state == "snapshot" and item.object is not None:
             _put(exchange.path(item.object), scratch.mirror(_absolute(scratch, item.name)))
-    lost = []
     for code in recorded.snapshots:
-        if code.module is None:
-            continue
-        original = _absolute(scratch, code.name)
-        try:
-            if code.object is None:
-                raise UsageError("no copy was kept")
-            _put(exchange.path(code.object), scratch.mirror(original))
-        except MlopsError:
-            if digest_like(original, code.digest) != code.digest:
-                lost.append(code.name)
-    return lost
+        if code.module is not None and code.object is not None:
+            with contextlib.suppress(MlopsError):  # the file of today is there already; the difference is told
+                _put(exchange.path(code.object), scratch.mirror(_absolute(scratch, code.name)))
 
 
 def _absolute(scratch: Scratch, name: str) -> Path:

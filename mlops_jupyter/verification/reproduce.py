@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import metadata
+from pathlib import Path
 from typing import Any, Literal
 
 from mlops_jupyter.config import Settings
@@ -20,7 +21,7 @@ from mlops_jupyter.errors import MlopsError
 from mlops_jupyter.store import Connection
 
 from .compare import TOLERANCE
-from .inputs import Input, find_inputs, place
+from .inputs import Input, digest_like, find_inputs, place
 from .observed import Observed, read_observed
 from .recorded_run import RecordedRun, read_run
 from .replay import Replay, replay
@@ -67,11 +68,19 @@ class ComparedMetric:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangedCode:
-    """A module or script that was not the recorded one."""
+    """A module or script that is not as it was when the run loaded it."""
 
     name: str
     recorded: str
+    current: str | None
+    """Of the file now; None where there is none."""
     used: str | None
+    """What the replay loaded; None where it did not."""
+
+    @property
+    def as_recorded(self) -> bool:
+        """Whether the replay used the recorded code."""
+        return self.used == self.recorded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +132,6 @@ class Reproduced:
 class _Attempt:
     replay: Replay
     observed: Observed
-    lost: tuple[str, ...]
     folder: str
 
 
@@ -177,7 +185,7 @@ def reproduce_run(
         recorded=recorded, replay=first.replay,
         verdict=_verdict(metrics) if first.replay.succeeded else "failed",
         metrics=metrics, params=_params(recorded, first.observed), inputs=used,
-        code=_changed_code(recorded, first.observed, first.lost),
+        code=_changed_code(recorded, first.observed, settings.root),
         python=(_python(recorded.environment), _python(first.observed.environment)), packages=packages,
         unpinned=find_unpinned(texts),
         failed_cell=None if failed is None else f"In [{'?' if count is None else count}]",
@@ -209,12 +217,12 @@ def _attempt(
         near=settings.root / recorded.folder,
         keep=keep,
     ) as scratch:
-        lost = place(inputs, recorded, scratch, exchange)
+        place(inputs, recorded, scratch, exchange)
         done = replay(
             recorded.document(), scratch=scratch, folder=recorded.folder, name="reproduction", timeout=timeout,
             fingerprints=False, on_cell=on_cell, cancelled=cancelled,
         )  # fmt: skip
-        return _Attempt(done, read_observed(scratch), tuple(lost), str(scratch.folder))
+        return _Attempt(done, read_observed(scratch), str(scratch.folder))
 
 
 def compare_metrics(recorded: RecordedRun, observed: Observed, *, tolerance: float) -> tuple[ComparedMetric, ...]:
@@ -301,12 +309,15 @@ def _texts(recorded: RecordedRun, exchange: Exchange) -> list[tuple[str, str]]:
     return texts
 
 
-def _changed_code(recorded: RecordedRun, observed: Observed, lost: tuple[str, ...]) -> tuple[ChangedCode, ...]:
+def _changed_code(recorded: RecordedRun, observed: Observed, root: Path) -> tuple[ChangedCode, ...]:
     found = []
     for code in recorded.snapshots:
-        used = observed.code.get(code.name)
-        if code.module is not None and ((used is not None and used != code.digest) or code.name in lost):
-            found.append(ChangedCode(name=code.name, recorded=code.digest, used=used))
+        if code.module is None:
+            continue
+        used, current = observed.code.get(code.name), digest_like(root / code.name, code.digest)
+        # Modules that the session had loaded, and that the run does not need, are no matter.
+        if used is not None and (used != code.digest or current != code.digest):
+            found.append(ChangedCode(name=code.name, recorded=code.digest, current=current, used=used))
     return tuple(dict.fromkeys(found))
 
 

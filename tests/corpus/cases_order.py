@@ -16,7 +16,7 @@ CASES = (
         kept=(0, 1, 2, 3),
         equals="26.4",
         parameters=("rate",),
-        static="broken",
+        static="refused",
     ),
     Case(
         name="re-run",
@@ -47,7 +47,7 @@ CASES = (
         kept=(0, 1, 2),
         equals="19",
         parameters=("threshold",),
-        static="broken",
+        static="refused",
     ),
     Case(
         name="edited-and-run-again",
@@ -96,7 +96,7 @@ CASES = (
         kept=(0, 1, 2),
         grade=None,
         refused="interrupt",
-        static="broken",
+        
     ),
     Case(
         name="names-rebound-later",

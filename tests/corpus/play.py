@@ -28,6 +28,11 @@ class Runner(Protocol):
 class Played:
     """A workspace in which somebody worked, and what was there at the end."""
 
+    texts: Mapping[int, str | Markdown]
+    """The notebook's cells at the end, by number."""
+    ran: Mapping[int, dict[str, Any]]
+    """What the last execution of each cell gave."""
+
     folder: Path
     notebook: Path
     values: Mapping[str, str]
@@ -76,7 +81,7 @@ def record(case: Case, folder: Path, runner: Runner) -> Played:
             number, after = (step.cell, step.after) if isinstance(step, Interrupt) else (step, None)
             sessions[-1].append((number, [f"cell-{number}", texts[number], after, files]))
             files = {}
-    write_notebook(notebook, texts, {})
+    write_notebook(notebook, texts, {}, language=case.language)
     values: dict[str, str] = {}
     errors: list[str | None] = []
     for session in sessions:
@@ -91,17 +96,28 @@ def record(case: Case, folder: Path, runner: Runner) -> Played:
             errors.append(result["error"])
     write_notebook(notebook, texts, ran, language=case.language)
     return Played(
-        folder=folder, notebook=notebook, values=values, executions=sum(map(len, sessions)), errors=tuple(errors)
+        folder=folder,
+        notebook=notebook,
+        texts=texts,
+        ran=ran,
+        values=values,
+        executions=sum(map(len, sessions)),
+        errors=tuple(errors),
     )
 
 
 def write_notebook(
-    path: Path, texts: Mapping[int, str | Markdown], ran: Mapping[int, dict[str, Any]], *, language: str = "python"
+    path: Path,
+    texts: Mapping[int, str | Markdown],
+    ran: Mapping[int, dict[str, Any]],
+    *,
+    language: str = "python",
+    loads: bool = True,
 ) -> None:
-    """The notebook as Jupyter saves it."""
+    """The notebook as Jupyter saves it; ``loads``: with the cell that loads the extension."""
     cells: list[dict[str, Any]] = []
-    if ran:
-        cells.append(_code("load", "%load_ext mlops_jupyter", {"count": 1, "stdout": ""}))
+    if loads:
+        cells.append(_code("load", "%load_ext mlops_jupyter", {"count": 1, "stdout": "", "error": None}))
     for number, text in texts.items():
         if isinstance(text, Markdown):
             cells.append({"cell_type": "markdown", "id": f"cell-{number}", "metadata": {}, "source": text.source})
@@ -115,8 +131,12 @@ def write_notebook(
 
 
 def _code(cell_id: str, source: str, ran: Mapping[str, Any] | None) -> dict[str, Any]:
-    shown = ran["stdout"] if ran else ""
-    outputs = [{"output_type": "stream", "name": "stdout", "text": shown}] if shown else []
+    outputs: list[dict[str, Any]] = []
+    if ran and ran["stdout"]:
+        outputs.append({"output_type": "stream", "name": "stdout", "text": ran["stdout"]})
+    if ran and ran["error"]:
+        name, _, text = ran["error"].partition(": ")
+        outputs.append({"output_type": "error", "ename": name, "evalue": text, "traceback": []})
     return {
         "cell_type": "code", "id": cell_id, "metadata": {}, "source": source, "outputs": outputs,
         "execution_count": ran["count"] if ran else None,
@@ -138,7 +158,7 @@ def scratch_of(case: Case, played: Played, found: GatheredSlice, scratch: Path) 
 
 
 def replay(document: Mapping[str, Any], folder: Path, runner: Runner, evaluate: Iterable[str]) -> dict[str, Any]:
-    """Run the code cells of a document in a fresh shell without this package.
+    """Run the code cells of a document in a fresh shell without this package; it ends with the first that may not fail.
 
     Returns:
         ``values`` as in ``Shells.run``, ``error``: what the first cell raised that may not raise.
@@ -146,9 +166,8 @@ def replay(document: Mapping[str, Any], folder: Path, runner: Runner, evaluate: 
     cells = [cell for cell in document["cells"] if cell["cell_type"] == "code"]
     answer = runner.run(
         folder=str(folder), capture=False, cells=[[None, "".join(c["source"]), None, {}] for c in cells],
-        evaluate=list(evaluate),
+        evaluate=list(evaluate), answers=[],
+        may_fail=["raises-exception" in c["metadata"].get("tags", ()) for c in cells],
     )  # fmt: skip
-    for cell, result in zip(cells, answer["cells"], strict=True):
-        if result["error"] is not None and "raises-exception" not in cell["metadata"].get("tags", ()):
-            return {"values": answer["values"], "error": result["error"]}
-    return {"values": answer["values"], "error": None}
+    error = next((r["error"] for r in reversed(answer["cells"]) if r["error"] is not None and not r["may_fail"]), None)
+    return {"values": answer["values"], "error": error}

@@ -7,6 +7,7 @@ What a shell of it does is what a kernel does in ``run_cell``; the cases that ne
 from __future__ import annotations
 
 import builtins
+import gc
 import importlib
 import json
 import os
@@ -20,10 +21,11 @@ from pathlib import Path
 from typing import Any
 
 PRELOADED = (
-    "IPython.core.interactiveshell", "IPython.core.magics", "IPython.utils.capture", "mlops_jupyter.capture",
-    "mlops_jupyter.capture.observer", "numpy", "pandas", "sklearn.ensemble", "sklearn.linear_model",
+    "IPython.core.interactiveshell", "IPython.core.magics", "IPython.utils.capture", "mlops_jupyter.capture.session",
+    "mlops_jupyter.capture.observer", "mlops_jupyter.capture.files", "mlops_jupyter.capture.hooks",
+    "mlops_jupyter.magics", "mlops_jupyter.store.runs", "numpy", "pandas", "sklearn.ensemble", "sklearn.linear_model",
     "sklearn.model_selection", "sklearn.pipeline", "sklearn.preprocessing", "sklearn.datasets", "sklearn.metrics",
-    "joblib", "matplotlib.pyplot", "sqlite3", "json",
+    "sklearn.tree", "joblib", "matplotlib.pyplot", "sqlite3", "json",
 )  # fmt: skip
 REPOSITORY = Path(__file__).parents[2]
 TIMEOUT = 60
@@ -44,7 +46,7 @@ class Shells:
         Args:
             request: ``folder``, ``environ`` (added), ``capture`` (load the extension first), ``cells``: (id,
                 source, seconds until an interrupt or None, file to write before it or None) each, ``evaluate``:
-                expressions, ``answers``.
+                expressions, ``answers``, ``may_fail``: for each cell whether the next one runs even after an error.
 
         Returns:
             ``cells``: error (or None) and stdout of each, ``values``: repr or error of each expression.
@@ -67,6 +69,7 @@ def main() -> None:
     """Serve until stdin ends."""
     for name in PRELOADED:
         importlib.import_module(name)
+    gc.freeze()  # what is here is every child's, and no child has to look through it
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:
@@ -119,13 +122,17 @@ def _run(request: dict[str, Any]) -> dict[str, Any]:
     builtins.input = lambda prompt="": next(typed)
     if request.get("capture"):
         shell.run_cell("%load_ext mlops_jupyter", store_history=True, cell_id="load")
-    done = [_cell(shell, *cell) for cell in request["cells"]]
+    done: list[dict[str, Any]] = []
+    may_fail = request.get("may_fail") or [True] * len(request["cells"])
+    for cell, allowed in zip(request["cells"], may_fail, strict=True):
+        done.append({**_cell(shell, *cell), "may_fail": allowed})
+        if done[-1]["error"] is not None and not allowed:
+            break
     values = {text: _value(shell, text) for text in request.get("evaluate", ())}
     if request.get("capture"):
         from mlops_jupyter import capture
 
         capture.unload(shell)
-    shell.atexit_operations()
     return {"cells": done, "values": values}
 
 

@@ -28,12 +28,12 @@ def gathered(history: History, target: str) -> GatheredSlice:
     return GatheredSlice.of(found, origin="recorded", notebook=history.notebook)
 
 
-def converted(history: History, target: str, *cells: str) -> Conversion:
-    """``cells``: the notebook as it is now; none: gone."""
+def converted(history: History, target: str, *cells: str, limit: int = 0) -> Conversion:
+    """``cells``: the notebook as it is now; none: gone. Parameters are a matter of tests of their own."""
     document = parse_notebook(notebook_bytes(*cells), name="n") if cells else None
     found = gathered(history, target)
     shown = display_leaves(records(history), [e.execution_id for e in found.kept])
-    conversion = convert_slice(found, document, shown=shown)
+    conversion = convert_slice(found, document, shown=shown, limit=limit)
     nbformat.validate(nbformat.from_dict(conversion.document))
     return conversion
 
@@ -233,6 +233,49 @@ def test_a_cell_that_failed_and_is_needed_may_fail_again() -> None:
     assert "failed" in conversion.notes[0]
 
 
+def test_parameters_stand_in_a_cell_of_their_own_and_the_rest_is_offered() -> None:
+    h = History()
+    h.cell("import lib\nrows = 10  # how many", writes=["lib", "rows"])
+    h.cell("def fit(**given): return given", writes=["fit"])
+    h.cell("model = fit(max_depth=3, learning_rate=0.1, n=rows)", reads=["rows", "fit"], writes=["model"])
+
+    conversion = converted(h, "model", limit=2)
+
+    names = {p.name for p in conversion.parameters}
+    assert len(names) == 2
+    assert code(conversion)[0] == "import lib"
+    cell = cells(conversion)[2]
+    assert cell["metadata"]["tags"] == ["parameters"]
+    assert all(f"{name}: " in code(conversion)[1] for name in names)
+    assert {p.name for p in conversion.offered}.isdisjoint(names)
+    assert set(conversion.document["metadata"]["mlops"]["parameters"]["properties"]) == names
+    assert len(converted(h, "model", limit=0).offered) == len(conversion.parameters) + len(conversion.offered)
+
+
+def test_a_tagged_cell_gives_its_names_and_is_gone() -> None:
+    h = History()
+    h.cell("rows = 10", writes=["rows"])
+    h.cell("x = rows", reads=["rows"], writes=["x"])
+    document = parse_notebook(notebook_bytes("rows = 10", "x = rows", tags={0: ["parameters"]}), name="n")
+
+    conversion = convert_slice(gathered(h, "x"), document)
+
+    assert code(conversion) == ["rows: int = 10", "x = rows"]
+    assert conversion.parameters[0].origin == "tagged"
+
+
+def test_a_name_that_the_appendix_uses_is_no_name_for_a_parameter() -> None:
+    h = History()
+    h.cell("df = load()", writes=["df"])
+    h.cell("model = fit(df, max_depth=3)", reads=["df"], writes=["model"])
+    h.cell("max_depth = 7\nprint(model)", reads=["model"], writes=["max_depth"])
+
+    conversion = converted(h, "model", limit=8)
+
+    assert code(conversion)[-1] == "max_depth = 7\nprint(model)"
+    assert "max_depth" not in {p.name for p in (*conversion.parameters, *conversion.offered)}
+
+
 def test_hostile_names_are_only_text() -> None:
     h = History(notebook="a`<script>alert(1)</script>\n# x.ipynb")
     h.cell("x = 1", writes=["x"])
@@ -312,9 +355,7 @@ def test_where_nothing_is_made_what_is_shown_counts_and_at_last_all() -> None:
 # ---------------------------------------------------------------------------------------------- refusals
 
 
-def refused(
-    *sources: str, document: NotebookDocument | None = None, status: ExecutionStatus = ExecutionStatus.OK
-) -> str:
+def refused(*sources: str, status: ExecutionStatus = ExecutionStatus.OK) -> str:
     h = History()
     for number, source in enumerate(sources):
         h.cell(source, reads=[f"v{number - 1}"] if number else [], writes=[f"v{number}"], status=status)
@@ -345,7 +386,8 @@ def test_what_cannot_run_by_itself_is_refused_in_one_sentence(source: str, said:
 
 def test_what_only_looks_like_it_is_not_refused() -> None:
     for source in (
-        "output = model(input)", "for _ in range(3):\n    x = _", "_, x = pair", "def ask():\n    return input()\nx = 1",
+        "output = model(input)", "for _ in range(3):\n    x = _", "_, x = pair",
+        "def ask():\n    return input()\nx = 1",
         "s.value = 3\nx = s.value", "input = ask\nx = input()",
     ):  # fmt: skip
         h = History()
