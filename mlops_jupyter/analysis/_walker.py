@@ -106,12 +106,14 @@ class Walker(Expressions):
         self.declared.update(node.names)
 
     def visit_Import(self, node: ast.Import) -> None:
+        self.out.active = True  # it runs code, and looks along sys.path
         for alias in node.names:
             bound = alias.asname or alias.name.split(".")[0]
             self.store(bound, node.lineno)
             self.shared.imports.append(Import(alias.name, None, bound, node.lineno))
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        self.out.active = True  # it runs code, and looks along sys.path
         for alias in node.names:
             if alias.name == "*":
                 self.shared.star_imports.append(node.module or "")

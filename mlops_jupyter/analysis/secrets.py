@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 BLANK = "***"
 
@@ -56,6 +57,8 @@ def redact(text: str) -> str:
     shapes, at ``user:password@`` in URLs and at bearer tokens. A secret in an unsuspicious name and shape is
     not seen.
     """
+    for scrub in _hidden:
+        text = scrub(text)
     lowered = text.lower()
     if not any(hint.lower() in lowered for hint in _HINTS):
         return text
@@ -65,6 +68,14 @@ def redact(text: str) -> str:
     text = _BEARER.sub(rf"\g<head>{BLANK}", text)
     text = _QUOTED.sub(_blank_quoted, text)
     return _BARE.sub(rf"\g<head>{BLANK}", text)
+
+
+_hidden: list[Callable[[str], str]] = []
+
+
+def hide(scrub: Callable[[str], str] | None) -> None:
+    """Let ``redact`` apply this function too in this process: it takes out values that are known. None: no more."""
+    _hidden[:] = [] if scrub is None else [scrub]
 
 
 def is_secret_name(name: str) -> bool:

@@ -38,6 +38,10 @@ def load_headless() -> None:
     shell = get_ipython()
     if shell is not None:
         _load(shell)
+        from .headless import add_late_magics, end_in_order
+
+        add_late_magics(shell)
+        end_in_order(shell)
 
 
 def unload(shell: Any) -> None:

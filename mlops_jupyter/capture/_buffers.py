@@ -29,6 +29,10 @@ def feed_ndarray(hasher: Hasher, array: Any, depth: int) -> None:
     if kind.hasobject or kind.kind == "T":
         _feed_objects(hasher, array, depth)
         return
+    if hasher.portable and kind.names:  # field by field: the bytes between the fields hold anything
+        for name in kind.names:
+            feed_ndarray(hasher, array[name], depth + 1)
+        return
     flags = array.flags
     if array.size == 0:
         return

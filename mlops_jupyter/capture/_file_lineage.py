@@ -48,6 +48,16 @@ class FileRecord:
     deleted: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class FolderState:
+    """A folder that a cell of this session made: ``made`` by this cell, else used by it."""
+
+    key: str
+    version_id: VersionId
+    made: bool
+    at: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileAccess:
     """What one cell read from outside of itself, and what it wrote."""
@@ -57,6 +67,8 @@ class FileAccess:
     writes: tuple[FileRecord, ...] = ()
     dropped: int = 0
     """Paths beyond the limit, which are not among the records."""
+    states: tuple[FolderState, ...] = ()
+    """Folders that the cell made, and folders made by earlier cells that it needs."""
 
 
 @dataclass(slots=True)
@@ -151,6 +163,25 @@ def to_lineage(
                 size=record.size,
             )
         )
+    for state in access.states:
+        if state.made:
+            written.append(
+                EntityVersion(
+                    version_id=state.version_id,
+                    kind=EntityKind.STATE,
+                    name=state.key,
+                    session_id=found.session_id,
+                    execution_id=execution,
+                    strong=True,
+                    grade=Grade.EXACT,
+                    reason="folder made",
+                    at=state.at,
+                )
+            )
+        else:
+            uses[state.version_id] = Used(
+                execution_id=execution, version_id=state.version_id, grade=Grade.EXACT, reason="inside of the folder"
+            )
     return (*found.versions, *written), tuple(uses.values())
 
 

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
+from types import FrameType
 from typing import Any
 
 from mlops_jupyter.data.digest import ALWAYS_FULL, FileDigest, StatCache, measure
@@ -81,7 +83,15 @@ class Meter:
 class Touches:
     """Receives events from all threads of the process. Never takes a lock: a hook may interrupt itself."""
 
-    def __init__(self, rules: PathRules, cache: StatCache, before_command: Callable[[], None], meter: Meter) -> None:
+    def __init__(
+        self,
+        rules: PathRules,
+        cache: StatCache,
+        before_command: Callable[[], None],
+        meter: Meter,
+        written: Container[str] = (),
+    ) -> None:
+        """``written``: paths that earlier cells of the session wrote; code among them is read as data is."""
         self.paths: dict[str, Touch] = {}
         self.uris: dict[tuple[str, bool], float] = {}
         """(key, whether it was written) -> time."""
@@ -93,13 +103,23 @@ class Touches:
         self._before_command = before_command
         self._meter = meter
         self._inside: set[int] = set()
+        self._written = written
+        self.made: dict[str, None] = {}
+        """Folders that were made, or asked for and there already."""
+        self.entered: dict[str, None] = {}
+        """Folders that became the current one."""
+        self.listed: dict[str, None] = {}
+        """Folders whose entries were listed."""
 
     def receive(self, event: str, args: tuple[Any, ...]) -> None:
         """One event; what we do ourselves while handling one is not one."""
         if event == "open":  # by far the most frequent: code that is imported or shown goes first
             path, _, flags = args
             if type(path) is str and path.endswith(CODE_SUFFIXES) and not (flags or 0) & _WRITING:
-                return
+                path = self._source(path) if self._written else None
+                if path is None:
+                    return
+                args = (path, args[1], flags)
         thread = threading.get_ident()
         if thread in self._inside or thread in own_threads:
             return
@@ -108,6 +128,39 @@ class Touches:
             _HANDLERS[event](self, *args)
         finally:
             self._inside.discard(thread)
+
+    def _source(self, path: str) -> str | None:
+        """The code file of the session's own making that is read here, itself or as what it was compiled to."""
+        if path.endswith(".pyc"):
+            folder, _, name = path.rpartition(f"{os.sep}__pycache__{os.sep}")
+            path = f"{folder}{os.sep}{name.partition('.')[0]}.py" if folder else path
+        found = absolute(path)
+        return found if found in self._written else None
+
+    def folder_made(self, path: Any, _mode: Any = None, folder: int = -1) -> None:
+        """``os.mkdir``; the event comes before it is known whether that succeeds."""
+        name = absolute(path) if folder == -1 else None
+        if name is not None and len(self.made) < MAX_PATHS:
+            self.made[name] = None
+
+    def folder_entered(self, path: Any) -> None:
+        """``os.chdir``."""
+        name = absolute(path)
+        if name is not None and len(self.entered) < MAX_PATHS:
+            self.entered[name] = None
+
+    def folder_listed(self, path: Any = ".") -> None:
+        """``os.listdir``, ``os.scandir``; an import looks through folders, too."""
+        frame: FrameType | None = sys._getframe()
+        for _ in range(8):
+            frame = frame.f_back if frame is not None else None
+            if frame is None or frame.f_code.co_filename.startswith("<frozen importlib"):
+                break
+        name = (
+            absolute(path or ".") if frame is None or not frame.f_code.co_filename.startswith("<frozen imp") else None
+        )
+        if name is not None and len(self.listed) < MAX_PATHS:
+            self.listed[name] = None
 
     def opened(self, path: Any, mode: Any, flags: Any) -> None:
         """``open()``, ``os.open``, ``io.open_code``: ``mode`` is text or None, ``flags`` those of open(2)."""
@@ -292,6 +345,10 @@ class Touches:
 
 _HANDLERS: dict[str, Callable[..., None]] = {
     "open": Touches.opened,
+    "os.mkdir": Touches.folder_made,
+    "os.chdir": Touches.folder_entered,
+    "os.listdir": Touches.folder_listed,
+    "os.scandir": Touches.folder_listed,
     "os.rename": Touches.renamed,
     "os.remove": Touches.removed,
     "os.truncate": Touches.truncated,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from mlops_jupyter.analysis import CellAnalysis, Function, TouchKind
+from mlops_jupyter.analysis import CellAnalysis, Function
 from mlops_jupyter.entities import Grade, VersionId
 
 from . import hidden_state
@@ -154,9 +154,8 @@ class StateTracker:
             root = namespace.get(touch.name)
             if type(root) is not ModuleType:
                 continue
-            changer = touch.kind is TouchKind.RECEIVER and touch.detail in hidden_state.CHANGERS and not touch.direct
             package = hidden_state.package_of(root)
-            if package is not None and (touch.kind.explicit or changer) and package != "os":
+            if package is not None and touch.kind.explicit and package != "os":
                 written[package] = "a module's attribute was set"
         for call in [c for c in analysis.calls if far.possibly(c.at)] + [c for f in ran for c in f.calls]:
             root = namespace.get(call.callee.partition(".")[0])
@@ -164,6 +163,10 @@ class StateTracker:
                 package = hidden_state.package_of(root)
                 if package is not None:
                     written.setdefault(package, f"set by {call.callee}()")
+            elif type(root) is ModuleType and hidden_state.changes_inside(call.callee, root):
+                package = hidden_state.package_of(root)
+                if package is not None and package != "os":
+                    written.setdefault(package, f"changed by {call.callee}()")
         changes: list[StateChange] = []
         known = {key.partition(":")[2] for key in self._latest if key.startswith("module:")}
         if known:

@@ -182,7 +182,20 @@ def find_mutations(
         result = _judge(name, candidate, after[key], touched, value, namespace, certainly, own=name in live)
         if result is not None:
             results.append(result)
-    return results
+    return [*results, *_instances_of(results, found, namespace, left_out)]
+
+
+def _instances_of(
+    changed: Sequence[Mutation], found: Touched, namespace: Mapping[str, Any], left_out: set[str]
+) -> list[Mutation]:
+    """A class of the notebook was changed: what reaches it (its instances, what holds them) behaves otherwise now."""
+    classes = {m.name: m for m in changed if any(base is type for base in mro_of(type(namespace[m.name])))}
+    known = {m.name for m in changed} | left_out
+    return [
+        Mutation(name, cause.grade, f"its class was changed through {cause.name}")
+        for name, candidate in found.candidates.items()
+        if name not in known and name in namespace and (cause := classes.get(candidate.alias_of or "")) is not None
+    ]
 
 
 def _judge(

@@ -32,7 +32,9 @@ _SHELL_MODULES = ("IPython.core.interactiveshell", "ipykernel.zmqshell")
 _SHELL_FUNCTIONS = ("system", "getoutput", "get_output_error_code")
 
 Snapshot = dict[str, tuple[int, int, int]]
-"""path -> (size, mtime in ns, inode)."""
+"""path -> (size, mtime in ns, inode); a folder's path ends with a separator."""
+
+_FOLDER = (0, 0, 0)
 
 
 def snapshot(root: Path, rules: PathRules) -> Snapshot:
@@ -64,6 +66,7 @@ def _scan(folder: str, found: Snapshot, rules: PathRules, depth: int) -> None:
                 if stat.S_ISDIR(status.st_mode):
                     if not entry.name.startswith("."):
                         folders.append(entry.path)
+                        found[entry.path + os.sep] = _FOLDER
                 elif stat.S_ISREG(status.st_mode) and rules.key(entry.path) is not None:
                     found[entry.path] = (status.st_size, status.st_mtime_ns, status.st_ino)
     except OSError:
@@ -80,6 +83,10 @@ def add_effects(touches: Touches, before: Snapshot, root: Path, rules: PathRules
     for path in after.keys() | before.keys():
         if before.get(path) == after.get(path) or path in touches.paths:
             continue
+        if path.endswith(os.sep):
+            if path in after and len(before) < MAX_ENTRIES:
+                touches.folder_made(path)
+            continue
         if path not in before and len(before) >= MAX_ENTRIES:
             continue  # it may have been there, beyond the cap
         if path not in after and len(after) >= MAX_ENTRIES:
@@ -90,6 +97,9 @@ def add_effects(touches: Touches, before: Snapshot, root: Path, rules: PathRules
         touch.first = _as_stat(before[path]) if path in before else None
         touch.reason = "changed in the working tree while a command ran"
     for command in touches.commands:
+        if "mkdir" in command:  # asked for, and there already
+            for word in re.split(_SEPARATORS, command)[:200]:
+                touches.folder_made(os.path.expanduser(word))
         for path in named_files(command):
             if rules.key(path) is None:
                 continue

@@ -27,6 +27,7 @@ from . import import_hooks
 from ._file_hook import get_switch
 from ._file_lineage import FileAccess, FileRecord, to_lineage
 from ._file_paths import PathRules
+from ._file_places import Places
 from ._file_touches import EVENTS, Meter, Touch, Touches, side_file
 
 __all__ = ["FileAccess", "FileRecord", "FileTracker", "to_lineage"]
@@ -40,6 +41,9 @@ LIBRARIES = (
     "pyarrow.orc", "polars", "duckdb", "h5py", "fsspec.core", "fsspec.spec", "requests.models", "httpx",
 )  # fmt: skip
 """Modules that open files behind Python's back."""
+
+SCRIPTS = frozenset({"bash", "sh", "script", "perl", "ruby", "python2", "python3", "pypy"})
+"""Cell magics whose body another interpreter reads from its input."""
 
 _MAX_HANDLES = 32
 
@@ -61,7 +65,8 @@ class FileTracker:
         self.session_id = SessionId(session_id)
         self.faults: list[str] = []
         """What went wrong, newest last; capture goes on without."""
-        self._rules = PathRules(root, exclude=exclude)
+        self.rules = PathRules(root, exclude=exclude)
+        """Which paths are data."""
         self._cache = StatCache(journal)
         self._switch = get_switch()
         self._touches: Touches | None = None
@@ -71,6 +76,7 @@ class FileTracker:
         """Files that an earlier cell left open: path -> ``stat`` at the end of the last cell."""
         self._tree: dict[str, tuple[int, int, int]] | None = None
         self._undo: list[Callable[[], None]] = []
+        self._places = Places(self.rules)
 
     def install(self) -> None:
         """Add the audit hook (once in a process) and wrap libraries when they are imported. Idempotent."""
@@ -94,13 +100,31 @@ class FileTracker:
         import_hooks.poll()
         self._tree = None
         self._meter = Meter()
-        touches = Touches(self._rules, self._cache, self._before_command, self._meter)
+        touches = Touches(self.rules, self._cache, self._before_command, self._meter, self._places.written)
         self._touches = touches
         self._began = time.perf_counter()
         self._switch.on(EVENTS, touches.receive)
 
-    def end(self, execution_id: ExecutionId | str | None = None) -> FileAccess:
-        """The cell is over: what it read and wrote, with digests as far as the time budget allows."""
+    def script(self, text: str) -> None:
+        """The cell that runs gives this text to another interpreter."""
+        if self._touches is not None:
+            self._touches.shell_command(text)
+
+    def end(
+        self,
+        execution_id: ExecutionId | str | None = None,
+        *,
+        words: frozenset[str] = frozenset(),
+        named: Iterable[str] = (),
+    ) -> FileAccess:
+        """The cell is over: what it read and wrote, with digests as far as the time budget allows.
+
+        Args:
+            execution_id: the cell's.
+            words: names and attributes that its code loads; they tell whether it looks at files without opening
+                them.
+            named: paths that stand in its text.
+        """
         self._switch.off()
         touches, self._touches = self._touches, None
         if self._switch.faults:
@@ -108,7 +132,11 @@ class FileTracker:
             self._switch.faults.clear()
         if touches is None:
             return FileAccess()
-        if not (touches.paths or touches.uris or touches.commands or self._handles or self._tree is not None):
+        self._places.look(touches, words, named)
+        if not (
+            touches.paths or touches.uris or touches.commands or self._handles or self._tree is not None
+            or touches.made or touches.entered
+        ):  # fmt: skip
             return FileAccess()
         elapsed = time.perf_counter() - self._began
         deadline = time.thread_time() + max(MIN_SECONDS, SHARE * elapsed)
@@ -127,14 +155,15 @@ class FileTracker:
         if self._tree is None:
             from .commands import snapshot
 
-            self._tree = snapshot(self.root, self._rules)
+            self._tree = snapshot(self.root, self.rules)
 
     def _collect(self, touches: Touches, deadline: float, execution_id: ExecutionId | None) -> FileAccess:
         if touches.commands or self._tree is not None:
             from .commands import add_effects
 
-            add_effects(touches, self._tree or {}, self.root, self._rules)
+            add_effects(touches, self._tree or {}, self.root, self.rules)
         self._add_left_open(touches)
+        states = self._places.settle(touches)
         reads: list[FileRecord] = []
         writes: list[FileRecord] = []
         now = time.time()
@@ -162,6 +191,7 @@ class FileTracker:
             reads=tuple(sorted(reads, key=lambda record: order.get(record.key, record.at))),
             writes=tuple(sorted(writes, key=lambda record: order.get(record.key, record.at))),
             dropped=touches.dropped,
+            states=states,
         )
 
     def _read_record(
@@ -230,7 +260,7 @@ class FileTracker:
 
     def _add_left_open(self, touches: Touches) -> None:
         for path, (status, side) in self._handles.items():
-            key = self._rules.key(path)
+            key = self.rules.key(path)
             current = _stat(path)
             if path in touches.paths or key is None or current is None:
                 continue

@@ -86,9 +86,11 @@ class Fingerprint:
 class Hasher:
     """One fingerprint in the making: the hash, what is left of the budget, and what has been seen."""
 
-    __slots__ = ("_divide", "_hash", "_nodes", "_seen", "bytes_left", "partial", "sampled", "unknown")
+    __slots__ = ("_divide", "_hash", "_nodes", "_seen", "bytes_left", "partial", "portable", "sampled", "unknown")
 
-    def __init__(self, budget_bytes: int, nodes: int) -> None:
+    def __init__(self, budget_bytes: int, nodes: int, *, portable: bool = False) -> None:
+        self.portable = portable
+        """Whether the digest must be the same in another process: then nothing is told apart by its identity."""
         self._hash = xxhash.xxh3_128()
         self._nodes = nodes
         self._seen: dict[int, tuple[int, object]] = {}
@@ -125,7 +127,7 @@ class Hasher:
     def opaque(self, value: object) -> None:
         """A part that cannot be looked into: its identity stands for it."""
         self.partial = True
-        self.text(f"?{identity(value)}")
+        self.text(f"?{qualified_name(type(value)) if self.portable else identity(value)}")
 
     def feed(self, value: Any, depth: int = 0) -> None:
         """Feed one value with all that it holds."""
@@ -199,6 +201,9 @@ class Hasher:
         name = qualified_name(cls)
         library = module_name(cls) not in ("__main__", "")
         self.text(name)
+        if self.portable and module_name(cls).partition(".")[0] in _DRAWING:
+            self.opaque(value)
+            return
         seen = self._builtin_base(value, cls, depth)
         attributes = instance_dict(value)
         if attributes is not None:
@@ -257,7 +262,8 @@ class Hasher:
         """A class of the notebook by its attributes; other classes by their name."""
         self.text(f"class {qualified_name(cls)}")
         if module_name(cls) != "__main__" or not is_heap_type(cls):
-            self.text(str(identity(cls)))
+            if not self.portable:
+                self.text(str(identity(cls)))
             return
         for name, item in list(class_dict(cls).items()):
             if type(item) in (types.GetSetDescriptorType, types.MemberDescriptorType) or name in _CLASS_NOISE:
@@ -301,6 +307,24 @@ def measure(
     return Fingerprint(Digest(f"xxh3:{hasher.digest()}"), grade), *used
 
 
+def portable_fingerprint(value: object, *, budget_bytes: int, budget_nodes: int) -> tuple[Fingerprint | None, int, int]:
+    """As ``measure``, but equal values have equal digests in every process with the same libraries.
+
+    What cannot be looked into stands for its type alone (ASSUMED). The digest does not depend on the budgets unless
+    the value is larger than they allow (SAMPLED, or ASSUMED).
+    """
+    hasher = Hasher(budget_bytes, budget_nodes, portable=True)
+    try:
+        hasher.feed(value)
+    except Exception:  # noqa: BLE001
+        return None, 0, 1
+    used = max(0, budget_bytes - hasher.bytes_left), hasher.nodes_used(budget_nodes)
+    if hasher.unknown:
+        return None, *used
+    grade = Grade.SAMPLED if hasher.sampled else Grade.ASSUMED if hasher.partial else Grade.EXACT
+    return Fingerprint(Digest(hasher.digest()), grade), *used
+
+
 def issubclass_of(cls: type, base: type) -> bool:
     """``issubclass`` past ``__subclasscheck__`` and the metaclass."""
     return any(entry is base for entry in mro_of(cls))
@@ -318,10 +342,11 @@ Handler = Callable[[Hasher, Any, int], None]
 def _function(hasher: Hasher, value: types.FunctionType, depth: int) -> None:
     code = value.__code__
     hasher.text(f"def {code.co_qualname}")
-    hasher.raw(code.co_code)
-    hasher.text(",".join(code.co_names))
-    constants = [c for c in code.co_consts if identity(type(c)) in _ATOMS]
-    hasher.sequence("consts", constants, depth)
+    if not hasher.portable:  # in another process its text is compared, and probes have other numbers there
+        hasher.raw(code.co_code)
+        hasher.text(",".join(code.co_names))
+        constants = [c for c in code.co_consts if identity(type(c)) in _ATOMS]
+        hasher.sequence("consts", constants, depth)
     if value.__module__ != "__main__" and value.__closure__ is None and not value.__dict__:
         return
     for part in (value.__defaults__, value.__kwdefaults__, value.__dict__):
@@ -364,6 +389,12 @@ def _set(hasher: Hasher, value: set[Any] | frozenset[Any], depth: int) -> None:
     items = list(value)
     if _ATOMS.issuperset(map(identity, map(type, items))) and len(items) <= _MOST_ATOMS:
         hasher.sequence("set", sorted(marshal.dumps(item, _MARSHAL) for item in items), depth)
+    elif hasher.portable:  # their order depends on identities and on the seed of string hashes
+        parts = [Hasher(1 << 16, 64, portable=True) for _ in items[:256]]
+        for part, item in zip(parts, items, strict=False):
+            part.feed(item)
+        hasher.partial = hasher.partial or len(items) > 256 or any(part.partial for part in parts)
+        hasher.sequence("set", sorted(part.digest() for part in parts) if len(items) <= 256 else [len(items)], depth)
     else:
         hasher.sequence("set", items, depth)
 
@@ -375,8 +406,12 @@ def _constant(hasher: Hasher, value: object, depth: int) -> None:
         hasher.unknown = hasher.unknown or depth == 0
     if cls in _PRINTABLE:
         hasher.text(cls.__repr__(value))
-    else:
+    elif not hasher.portable:
         hasher.text(str(identity(value)))
+    elif cls in (range, slice, re.Pattern) or module_name(cls).startswith("pandas."):
+        hasher.text(cls.__repr__(value))
+    elif cls in (types.BuiltinFunctionType, types.ModuleType):
+        hasher.text(str(value.__name__))  # type: ignore[attr-defined]
 
 
 _PRINTABLE = frozenset(

@@ -123,8 +123,7 @@ def _metrics(session: CaptureSession, run: OpenRun, finished: Finished, sighting
             found[name] = value
     # What the cell logged itself under a name stands; a second value under it would be one too many.
     logged = session.store.execute(
-        "SELECT DISTINCT key FROM metrics WHERE run_uid = ? AND timestamp >= ?",
-        (run.run_uid, int(finished.execution.started_at * 1000)),
+        "SELECT DISTINCT key FROM metrics WHERE run_uid = ? AND seq > ?", (run.run_uid, run.metrics_before)
     )
     for (key,) in logged:
         found.pop(key, None)

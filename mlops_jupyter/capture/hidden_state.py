@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import BuiltinFunctionType, MethodType, ModuleType
 from typing import Any
 
-from ._inspect import loaded
+from ._inspect import loaded, module_name
 
 RANDOM = ("random", "numpy.random", "torch.random")
 
@@ -104,14 +104,15 @@ def seeded_keys(callee: str, root: object) -> tuple[str, ...]:
 
 
 def package_of(value: Any) -> str | None:
-    """Top-level package of a module, or of a function or class that came from one."""
-    name: object = None
+    """Top-level package of a module, of a function or class that came from one, or of an object's class."""
     if type(value) is ModuleType:
-        name = value.__dict__.get("__name__")
+        name: object = value.__dict__.get("__name__")
     elif isinstance_of_type(value):
-        name = type.__dict__["__module__"].__get__(value)
+        name = module_name(value)
     elif type(value).__name__ in ("function", "builtin_function_or_method"):
         name = value.__module__
+    else:
+        name = module_name(type(value))
     if type(name) is not str or name == "__main__":
         return None
     return name.partition(".")[0]
@@ -120,6 +121,19 @@ def package_of(value: Any) -> str | None:
 def isinstance_of_type(value: object) -> bool:
     """``isinstance(value, type)`` past ``__class__``."""
     return any(base is type for base in type.__dict__["__mro__"].__get__(type(value)))
+
+
+def changes_inside(callee: str, root: ModuleType) -> bool:
+    """Whether a call such as ``sys.path.append`` changes an object that a module holds."""
+    _, *inner, last = callee.split(".")
+    if last not in CHANGERS:
+        return False
+    place: Any = root
+    for name in inner:
+        if type(place) is not ModuleType:
+            return True
+        place = place.__dict__.get(name)
+    return type(place) is not ModuleType  # ``np.append`` is a function, and so is ``np.ma.append``
 
 
 def configures(callee: str) -> bool:

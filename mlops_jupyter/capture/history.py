@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -69,11 +70,25 @@ class History:
         own = self._executions.get(execution_id)
         if own is None:
             return []
+        steps: list[Step] = [(own.analysis, None, own.injected)]
+        for maker, names in self._needed(execution_id, own).items():
+            made = self._executions[maker]
+            steps.append((made.analysis, frozenset(names), made.injected))
+        return steps
+
+    def executions_of(self, execution_id: ExecutionId) -> list[ExecutionId]:
+        """Ids of the execution and of all that it depends on, nearest first."""
+        own = self._executions.get(execution_id)
+        return [] if own is None else [execution_id, *self._needed(execution_id, own, limit=None)]
+
+    def _needed(
+        self, execution_id: ExecutionId, own: _Execution, *, limit: int | None = _STEPS_LIMIT
+    ) -> dict[ExecutionId, set[str]]:
         needed: dict[ExecutionId, set[str]] = {}
-        queue: list[VersionId] = list(own.used)
+        queue: deque[VersionId] = deque(own.used)
         seen: set[VersionId] = set()
-        while queue and len(needed) < _STEPS_LIMIT:
-            version_id = queue.pop(0)
+        while queue and (limit is None or len(needed) < limit):
+            version_id = queue.popleft()
             if version_id in seen:
                 continue
             seen.add(version_id)
@@ -90,11 +105,7 @@ class History:
                 queue.extend(self._executions[maker].used)
             if version.kind is EntityKind.VARIABLE:
                 needed[maker].add(version.name)
-        steps: list[Step] = [(own.analysis, None, own.injected)]
-        for maker, names in needed.items():
-            made = self._executions[maker]
-            steps.append((made.analysis, frozenset(names), made.injected))
-        return steps
+        return needed
 
     def origin_file(self, execution_id: ExecutionId, name: str) -> str | None:
         """The file that the variable ``name``, as the execution used it, was read from.

@@ -10,6 +10,7 @@ versions, and what was read becomes uses. Only identities and digests are kept, 
 from __future__ import annotations
 
 import ast
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ from .fingerprint import describe
 from .minting import new_version_id
 from .namespace import AliasIndex, compare, is_hidden, snapshot
 from .probes import Probes
+from .values import ValueDigests
 
 _MOST_DESCRIBED = 300
 _MOST_FUNCTIONS = 500
@@ -51,6 +53,8 @@ class Observed:
     """Names of variables that it read."""
     writes: frozenset[str] = frozenset()
     """Names of variables that it bound, changed or deleted."""
+    words: frozenset[str] = frozenset()
+    """Names and attributes that its text and the functions that ran load."""
 
 
 @dataclass(slots=True)
@@ -91,6 +95,7 @@ class Observer:
         self._outputs: dict[int, tuple[ExecutionId, float]] = {}
         self._recent: list[int] = []
         self._pending: _Pending | None = None
+        self._values = ValueDigests.of(os.environ)
 
     # ------------------------------------------------------------------ the three moments
 
@@ -150,6 +155,7 @@ class Observer:
             tuple(record.uses.values()),
             frozenset(record.reads),
             frozenset(record.writes),
+            analysis.attributes.union(*(f.attributes | f.reads for f in ran), (x.name for x in analysis.loads)),
         )
 
     def latest(self, name: str) -> VersionId | None:
@@ -265,6 +271,7 @@ class Observer:
     ) -> None:
         analysis = pending.analysis
         changed, gone = compare(pending.names, names)
+        self._values.begin_cell()
         strong = {n: "bound" for n in changed if not is_hidden(n)}
         augmented = {t.name for t in analysis.touches if t.kind is TouchKind.AUGMENTED}
         for store in analysis.stores:
@@ -319,14 +326,18 @@ class Observer:
         version = new_version_id()
         about = None if deleted else describe(value)
         summary = about.summary if about is not None else None
+        digest = None
         if summary is not None:
-            summary = "***" if type(value) in (str, bytes) and is_secret_name(name) else redact(summary)
+            shown = "***" if type(value) in (str, bytes) and is_secret_name(name) else redact(summary)
+            if shown == summary:  # not of a secret: a short one could be guessed from its digest
+                digest = self._values.digest(value)
+            summary = shown
         record.writes.add(name)
         record.versions[version] = EntityVersion(
             version_id=version, kind=EntityKind.VARIABLE, name=name, session_id=self.session_id,
             execution_id=record.execution_id, strong=strong, grade=grade, reason=reason, at=record.at,
             previous=previous, deleted=deleted, type_name=about.type_name if about is not None else None,
-            summary=summary,
+            summary=summary, digest=digest,
         )  # fmt: skip
         self._remember(name, version)
 

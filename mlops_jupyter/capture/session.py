@@ -39,12 +39,13 @@ from mlops_jupyter.store import executions as records
 from ._file_hook import unobserved
 from .environment import read_environment
 from .faults import Faults
-from .files import FileTracker, to_lineage
+from .files import SCRIPTS, FileAccess, FileTracker, to_lineage
 from .hooks import Hooks
 from .minting import new_uid
 from .notebook_path import actor, notebook_path
 from .options import find_track_line
 from .sink import Sink
+from .snapshots import CLOSE_SECONDS, SnapshotKeeper
 from .track import Tracker
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class OpenCell:
     clock: float = 0.0
     depth: int = 0
     """How many nested ``run_cell`` are open inside of it."""
+    added: str = ""
+    """The line of ``%%track`` that a headless run asks for beside the cell's text, with its line break."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ class Finished:
     """IPython's ``ExecutionResult``, or None where the cell was cancelled."""
     versions: list[EntityVersion] = field(default_factory=list)
     uses: list[Used] = field(default_factory=list)
+    access: FileAccess = field(default_factory=FileAccess)
 
 
 class CaptureSession:
@@ -91,10 +95,13 @@ class CaptureSession:
         self.settings = self._settings()
         self.origin = _origin()
         self.notebook = notebook_path(self.settings.root, os.environ, shell.user_ns)
+        self.folder_tag = _folder_tag(self.settings.root, self.notebook)
         self.user = actor(self.settings.root, os.environ)
         self.parent_run = RunUid(os.environ["MLOPS_PARENT_RUN"]) if os.environ.get("MLOPS_PARENT_RUN") else None
         self.sink = Sink(self.settings, self.faults)
+        self._hide_secrets()
         self.cell: OpenCell | None = None
+        self._asked: str | None = None
         self.position = 0
         self.files = FileTracker(
             self.settings.root,
@@ -103,6 +110,15 @@ class CaptureSession:
             journal=None if self.sink.in_memory else self.settings.state / "digests.json",
         )
         self.tracker = Tracker(self)
+        self.snapshots = SnapshotKeeper(
+            sink=self.sink,
+            exchange=self.tracker.exchange,
+            history=self.tracker.history,
+            root_rules=self.files.rules,
+            faults=self.faults,
+            limit=self.settings.snapshot_limit,
+            total=self.settings.snapshot_total,
+        )
         self._hooks = Hooks(self)
         self._lock = FileLock(self.settings.locks / f"session-{self.session_id}.lock")
         self._closed = False
@@ -132,6 +148,19 @@ class CaptureSession:
                 root=Path.cwd(), home=nowhere, state=nowhere, store_url=None, data_url=None, tracking_uri="",
                 registry_uri=None, embedded_mlflow=True, experiment=None, deliver=False,
             )  # fmt: skip
+
+    def _hide_secrets(self) -> None:
+        """Keep the values of secret parameters of a headless run out of all records: by value, at every write."""
+        names = os.environ.get("MLOPS_SECRETS", "")
+        if not names:
+            return
+        from mlops_jupyter.analysis.scrubbing import Scrubber
+        from mlops_jupyter.analysis.secrets import hide
+
+        scrub = Scrubber(os.environ.get(name, "") for name in names.split(","))
+        if scrub:
+            hide(scrub.text)
+            self.sink.store.scrub = scrub.text
 
     def _start(self) -> None:
         environment = read_environment()
@@ -185,6 +214,7 @@ class CaptureSession:
         atexit.unregister(self.close)
         try:
             self.tracker.stop()
+            self.snapshots.wait(CLOSE_SECONDS)
             self.sink.write(lambda store: records.end_session(store, self.session_id))
             self.sink.close()
         except Exception as error:  # noqa: BLE001 - the interpreter may be half gone
@@ -214,12 +244,36 @@ class CaptureSession:
         cell = OpenCell(info, ExecutionId(new_uid()), source)
         self.cell = cell
         cell.started_at = time.time()
-        self.tracker.before(cell, find_track_line(info.raw_cell.splitlines()))
+        found = find_track_line(info.raw_cell.splitlines())
+        if found is None and self.origin is Origin.HEADLESS:
+            asked = self._asked_to_track()
+            if asked is not None:
+                cell.added, found = f"%%track {asked}".rstrip() + "\n", (0, asked)
+        self.tracker.before(cell, found)
         self.files.begin()
         try:
             self.observer.before(source, self.shell.user_ns)
+            self._scripts()
         finally:
             cell.clock = time.perf_counter()
+
+    def _asked_to_track(self) -> str | None:
+        """The words of ``%%track`` that came beside the cell with the request that is executed; once a request."""
+        get_parent = getattr(self.shell, "get_parent", None)
+        request = get_parent() if get_parent is not None else {}
+        words = request.get("metadata", {}).get("mlops", {}).get("track")
+        message_id = request.get("header", {}).get("msg_id")
+        if not isinstance(words, str) or message_id == self._asked:
+            return None
+        self._asked = message_id
+        return words
+
+    def _scripts(self) -> None:
+        """A script of another interpreter goes to it as its input, where no hook sees the files that it names."""
+        analysis = self.observer.analysis
+        for magic in analysis.magics if analysis is not None else ():
+            if magic.body is not None and magic.name in SCRIPTS:
+                self.files.script(f"{magic.line}\n{magic.body}")
 
     def after_cell(self, result: Any) -> None:
         """IPython has run a cell; ``result`` is None where it was cancelled."""
@@ -244,7 +298,7 @@ class CaptureSession:
         from mlops_jupyter.analysis import analyze, redact
 
         status, error = _outcome(result)
-        text = redact(cell.info.raw_cell)
+        text = redact(cell.added + cell.info.raw_cell)
         execution = CellExecution(
             execution_id=cell.execution_id,
             session_id=self.session_id,
@@ -263,15 +317,19 @@ class CaptureSession:
         self.position += 1
         versions: list[EntityVersion] = []
         uses: list[Used] = []
+        access = FileAccess()
+        words: frozenset[str] = frozenset()
         try:
             observed = self.observer.after(self.shell.user_ns, execution_id=cell.execution_id, error=_raised(result))
             versions += observed.versions
             uses += observed.uses
+            words = observed.words
         except Exception as fault:  # noqa: BLE001 - capture never breaks a cell
             self.faults.report("looking at the variables", fault)
         try:
-            access = self.files.end(cell.execution_id)
-            if access.reads or access.writes:
+            looked = analyze(cell.python_source)
+            access = self.files.end(cell.execution_id, words=words, named=[path.text for path in looked.path_literals])
+            if access.reads or access.writes or access.states:
                 file_versions, file_uses = to_lineage(
                     access, self.store, session_id=self.session_id, execution_id=cell.execution_id
                 )
@@ -282,7 +340,7 @@ class CaptureSession:
             self.files.faults.clear()
         except Exception as fault:  # noqa: BLE001 - as above
             self.faults.report("looking at the files", fault)
-        return Finished(execution, analyze(cell.python_source), result, versions, uses)
+        return Finished(execution, analyze(cell.python_source), result, versions, uses, access)
 
     def _record(self, cell: OpenCell, finished: Finished) -> None:
         try:
@@ -309,13 +367,21 @@ class CaptureSession:
                 self._store_least(write_least)
 
         if record is None:
-            self.sink.later(store_all)
+            self.sink.later(write, store_all)
         else:
             store_all()
             record.show(self.shell, self.store)
+        self._keep_snapshots(finished, None if record is None else record.run_uid)
         self._deliver()
         if self.faults.pending:
             self.sink.flush()
+
+    def _keep_snapshots(self, finished: Finished, run_uid: RunUid | None) -> None:
+        execution = finished.execution
+        try:
+            self.snapshots.cell_ended(execution.execution_id, finished.access, execution.source, run_uid=run_uid)
+        except Exception as fault:  # noqa: BLE001 - as above
+            self.faults.report("keeping what the run read", fault)
 
     def _store_least(self, write: Callable[[SQLiteConnection], None]) -> None:
         try:
@@ -341,6 +407,16 @@ class CaptureSession:
                 ensure_delivery(self.settings)
         except Exception as error:  # noqa: BLE001 - the next process delivers what is left
             self.faults.report("starting the delivery", error)
+
+
+def _folder_tag(root: Path, notebook: str | None) -> dict[str, str]:
+    """Where the kernel started, from the workspace's root, unless that is the notebook's folder."""
+    try:
+        here = os.path.relpath(os.getcwd(), root)  # noqa: PTH109 - of the kernel, as it is now
+    except (OSError, ValueError):
+        return {}
+    usual = os.path.dirname(notebook) or "." if notebook else "."  # noqa: PTH120 - a name, no path of this machine
+    return {} if here == os.path.normpath(usual) else {"mlops.cwd": here.replace(os.sep, "/")}
 
 
 def _origin() -> Origin:

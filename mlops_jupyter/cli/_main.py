@@ -25,7 +25,10 @@ COMMANDS = {
     "runs": "runs",
     "lineage": "lineage",
     "gather": "lineage",
+    "convert": "convert",
     "run": "run",
+    "register": "models",
+    "models": "models",
     "submit": "jobs",
     "jobs": "jobs",
 }

@@ -31,7 +31,8 @@ from ._output import echo, emit_json, plain
 def lineage(target: str, direction: Direction | None, format_: str, as_json: bool) -> None:
     """What TARGET was made from, and what was made from it.
 
-    TARGET: path/to/file, a URL, run:ID, cell:EXECUTION_ID, cell:NOTEBOOK#CELL_ID, or a variable's name.
+    TARGET: path/to/file, a URL, run:ID, model:NAME/VERSION, model:NAME@ALIAS, cell:EXECUTION_ID,
+    cell:NOTEBOOK#CELL_ID, or a variable's name.
     """
     from mlops_jupyter.verbs.lineage import lineage as find
 
@@ -61,12 +62,13 @@ def gather(notebook: Path, target: str, output: Path | None, force: bool, as_jso
 
     From the recorded history of NOTEBOOK, or by static analysis where there is none (and says so).
     """
+    from mlops_jupyter.verbs.gather import document_of
     from mlops_jupyter.verbs.gather import gather as find
 
     with open_workspace(notebook.absolute().parent) as workspace:
         found = find(workspace, notebook=notebook, target=int(target) if target.isdecimal() else target)
-    if output is not None:
-        found.to_notebook(output, force=force)
+        if output is not None:
+            found.to_notebook(output, force=force, document=document_of(workspace, found))
     if as_json:
         emit_json(found.to_json())
     elif output is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -41,11 +42,72 @@ class Progress:
             click.echo("\r" + " " * 110 + "\r", nl=False, err=True)
 
 
-@click.command()
+class _RunCommand(click.Command):
+    """``mlops run NOTEBOOK --help`` lists the notebook's parameters too; nothing is started for it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_ARGUMENTS] = list(args)
+        return super().parse_args(ctx, args)
+
+    def get_help(self, ctx: click.Context) -> str:
+        arguments = ctx.meta.get(_ARGUMENTS, [])
+        notebook = self._notebook(ctx, arguments)
+        if notebook is None:
+            return super().get_help(ctx)
+        from mlops_jupyter.verbs.run import describe
+
+        document = describe(Path(notebook))
+        if "--json" in arguments:
+            return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+        return f"{super().get_help(ctx)}\n\n{parameter_text(document, width=_width(ctx))}"
+
+    def _notebook(self, ctx: click.Context, arguments: list[str]) -> str | None:
+        """The notebook among the arguments, where the rest of them can be read."""
+        rest = [argument for argument in arguments if argument not in ctx.help_option_names]
+        try:
+            values, _, _ = self.make_parser(ctx).parse_args(rest)
+        except click.UsageError:
+            return None
+        found = values.get("notebook")
+        return found if isinstance(found, str) else None
+
+
+_ARGUMENTS = "mlops_jupyter.run.arguments"
+
+
+def _width(ctx: click.Context) -> int:
+    return min(shutil.get_terminal_size().columns, ctx.max_content_width or 80)
+
+
+def parameter_text(document: dict[str, Any], *, width: int = 80) -> str:
+    """The parameters of a notebook for people: name, type, default, and the help below."""
+    name = plain(Path(document["notebook"]).name)
+    if not document["parameters"]:
+        return f"Parameters of {name}: none. {plain(document['note'])}".rstrip()
+    formatter = click.HelpFormatter(width=width)
+    rows = []
+    for parameter in document["parameters"]:
+        default = "computed by the cell" if parameter["default"] is None else parameter["default"]
+        default = default if len(default) <= _LONGEST_DEFAULT else default[: _LONGEST_DEFAULT - 1] + "…"
+        words = [parameter["help"], *([parameter["limits"]] if parameter["limits"] else []), f"[default: {default}]"]
+        text = "  ".join(word for word in words if word)
+        rows.append((plain(f"{parameter['name']}  {parameter['type']}"), plain(text)))
+    with formatter.section(f"Parameters of {name}, given as -p NAME VALUE"):
+        formatter.write_dl(rows, col_max=34)
+    return formatter.getvalue().rstrip()
+
+
+_LONGEST_DEFAULT = 120
+
+
+@click.command(cls=_RunCommand)
 @click.argument("notebook", type=click.Path(path_type=Path))
 @click.argument("out", required=False, type=click.Path(path_type=Path))
 @click.option("-p", "--parameter", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="Set a parameter.")
-@click.option("-f", "--params-file", type=click.Path(path_type=Path), help="Parameters from a YAML or JSON file.")
+@click.option(
+    "-f", "--params-file", "params_files", type=click.Path(path_type=Path), multiple=True,
+    help="Parameters from a YAML or JSON file; of several the last one counts.",
+)  # fmt: skip
 @click.option("-y", "--yaml", "yaml_text", multiple=True, metavar="YAML", help="Parameters as YAML text.")
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds for the whole run.")
 @click.option("--cell-timeout", type=click.FloatRange(0, min_open=True), help="Seconds for each cell.")
@@ -57,7 +119,7 @@ def run(
     notebook: Path,
     out: Path | None,
     parameters: tuple[tuple[str, str], ...],
-    params_file: Path | None,
+    params_files: tuple[Path, ...],
     yaml_text: tuple[str, ...],
     timeout: float | None,
     cell_timeout: float | None,
@@ -66,7 +128,11 @@ def run(
     require_sync: bool,
     as_json: bool,
 ) -> int:
-    """Run NOTEBOOK headless and write the executed notebook to OUT (default: .mlops/runs/ID/)."""
+    """Run NOTEBOOK headless and write the executed notebook to OUT (default: .mlops/runs/ID/).
+
+    mlops run NOTEBOOK --help lists the notebook's own parameters. The value env:NAME of a text parameter is read in
+    the kernel, from its environment, and kept out of everything that is recorded.
+    """
     from mlops_jupyter.verbs.run import run as run_verb
 
     progress = Progress(as_json=log_format == "json")
@@ -75,7 +141,7 @@ def run(
             notebook,
             out,
             parameters=parameters,
-            params_file=params_file,
+            params_file=params_files,
             yaml=yaml_text,
             timeout=timeout,
             cell_timeout=cell_timeout,

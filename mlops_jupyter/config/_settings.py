@@ -29,6 +29,11 @@ _KEYS = {
     "model_size_limit": int,
     "deliver": bool,
 }
+_TABLES: dict[str, dict[str, type]] = {"data": {"snapshot_limit": int, "snapshot_total": int}}
+"""Settings in tables of ``mlops.toml``: ``[data] snapshot_limit`` is ``MLOPS_DATA_SNAPSHOT_LIMIT``."""
+
+_OPTIONAL = ("capture_models", "model_size_limit", "deliver", "snapshot_limit", "snapshot_total")
+"""Settings whose default is that of the field."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +62,10 @@ class Settings:
     """Bytes: a larger model is recorded without its bytes."""
     deliver: bool = True
     """Whether kernels start the delivery process by themselves."""
+    snapshot_limit: int = 64 * 1024 * 1024
+    """Bytes: a larger file that a run reads is not copied into the exchange; 0: none is."""
+    snapshot_total: int = 10 * 1024 * 1024 * 1024
+    """Bytes of all copies together; beyond it no further file is copied."""
 
     @property
     def database(self) -> Path:
@@ -117,6 +126,14 @@ def load_settings(start: Path | None = None, environ: Mapping[str, str] | None =
         text = environ.get(f"MLOPS_{key.upper()}")
         if text:
             values[key] = _from_text(key, text, kind)
+    for table, keys in _TABLES.items():
+        for key, kind in keys.items():
+            text = environ.get(f"MLOPS_{table}_{key}".upper())
+            if text:
+                values[key] = _from_text(f"{table}_{key}", text, kind)
+    for key in ("snapshot_limit", "snapshot_total"):
+        if values.get(key, 0) < 0:
+            raise UsageError(f"[data] {key} must be a number of bytes, 0 or more, got {values[key]}.")
     state = _state_folder(home, values.get("state_dir"), root, environ)
     embedded = f"sqlite:///{state / 'mlflow.db'}"
     tracking_uri = _uri("tracking_uri", values, environ, root=root, start=start)
@@ -130,7 +147,7 @@ def load_settings(start: Path | None = None, environ: Mapping[str, str] | None =
         registry_uri=_uri("registry_uri", values, environ, root=root, start=start),
         embedded_mlflow=tracking_uri in (None, embedded),
         experiment=environ.get("MLFLOW_EXPERIMENT_NAME") or values.get("experiment"),
-        **{k: values[k] for k in ("capture_models", "model_size_limit", "deliver") if k in values},
+        **{k: values[k] for k in _OPTIONAL if k in values},
     )
 
 
@@ -217,14 +234,21 @@ def _checked(document: Mapping[str, Any], path: Path) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key, value in document.items():
         if isinstance(value, dict):
-            continue  # tables such as [gates.NAME] belong to the features that read them
-        kind = _KEYS.get(key)
-        if kind is None:
-            raise UsageError(f"{path} has the unknown setting {key!r}.", hint=f"Known: {', '.join(_KEYS)}.")
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise UsageError(f"{path}: {key} must be a {kind.__name__}, got {value!r}.")
-        values[key] = value
+            # Other tables, such as [gates.NAME], belong to the features that read them.
+            values.update(_checked_values(value, _TABLES[key], path, f"[{key}] ") if key in _TABLES else {})
+        else:
+            values.update(_checked_values({key: value}, _KEYS, path, ""))
     return values
+
+
+def _checked_values(document: Mapping[str, Any], known: Mapping[str, type], path: Path, table: str) -> dict[str, Any]:
+    for key, value in document.items():
+        kind = known.get(key)
+        if kind is None:
+            raise UsageError(f"{path} has the unknown setting {table}{key!r}.", hint=f"Known: {', '.join(known)}.")
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise UsageError(f"{path}: {table}{key} must be a {kind.__name__}, got {value!r}.")
+    return dict(document)
 
 
 def _from_text(key: str, text: str, kind: type) -> Any:

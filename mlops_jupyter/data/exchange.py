@@ -29,7 +29,7 @@ from mlops_jupyter.errors import (
     UsageError,
 )
 
-from .digest import file_digest
+from .digest import file_digest, sampled_digest
 
 if TYPE_CHECKING:
     from .remote import Remote
@@ -108,6 +108,31 @@ class Exchange:
                 else:
                     self._publish(temporary, stream, target)
         return digest
+
+    def keep(self, path: Path | str, digest: Digest) -> Digest | None:
+        """Keep a copy of a file where its bytes are still those of ``digest``; its key, or None where they are not.
+
+        ``digest`` may be ``sha256-sampled:…`` (see ``digest.measure``); the key is always that of all bytes. Not
+        flushed to the disk, and readable for nobody who may not read the file itself. What is there already is
+        not read again.
+
+        Raises:
+            OSError: the file cannot be read.
+            TransientError: full disk, folder that cannot be written.
+        """
+        full = _KEY.fullmatch(digest) is not None
+        if full and self._place(digest).is_file():
+            _touch(self._place(digest))
+            return digest
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        with os.fdopen(handle, "rb") as original, self._new_object() as (temporary, stream):
+            found = _copy(original, stream)
+            stream.flush()
+            if (found if full else sampled_digest(temporary)) != digest:
+                return None
+            mode = os.fstat(original.fileno()).st_mode & 0o444
+            self._publish(temporary, stream, self._place(found), durable=False, mode=mode | 0o400)
+        return found
 
     def contains(self, digest: Digest, *, local_only: bool = False) -> bool:
         """Whether the object is here or, unless ``local_only``, in the shared part.
@@ -231,12 +256,14 @@ class Exchange:
                 with suppress(FileNotFoundError):
                     temporary.unlink()
 
-    def _publish(self, temporary: Path, stream: IO[bytes], target: Path, *, durable: bool = True) -> None:
+    def _publish(
+        self, temporary: Path, stream: IO[bytes], target: Path, *, durable: bool = True, mode: int = 0o444
+    ) -> None:
         if durable:
             _flush(stream)
         else:
             stream.flush()
-        temporary.chmod(0o444)
+        temporary.chmod(mode)
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary.replace(target)
 

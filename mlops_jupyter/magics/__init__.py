@@ -88,7 +88,11 @@ def gather(line: str) -> Any:
         if path is not None:
             from pathlib import Path
 
-            found.to_notebook(Path(path), force=force)
+            from mlops_jupyter.verbs.current import current_workspace
+            from mlops_jupyter.verbs.gather import document_of
+
+            with current_workspace() as (workspace, _):
+                found.to_notebook(Path(path), force=force, document=document_of(workspace, found))
         return found
     return None
 

@@ -29,6 +29,8 @@ class Cell:
     execution_count: int | None
     tags: tuple[str, ...]
     metadata: Mapping[str, Any]
+    error: str | None = None
+    """What it raised when it last ran, by its outputs; None where these show no error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +138,15 @@ def _cell(cell: Any, index: int, name: str) -> Cell:
         execution_count=count if isinstance(count, int) else None,
         tags=tuple(t for t in tags if isinstance(t, str)) if isinstance(tags, Sequence) else (),
         metadata=metadata,
+        error=_error(cell.get("outputs")),
     )
+
+
+def _error(outputs: Any) -> str | None:
+    for output in outputs if isinstance(outputs, list) else ():
+        if isinstance(output, dict) and output.get("output_type") == "error":
+            return f"{output.get('ename', 'Error')}: {output.get('evalue', '')}"[:500]
+    return None
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

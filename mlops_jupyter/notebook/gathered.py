@@ -16,7 +16,8 @@ from mlops_jupyter.entities import ExecutionStatus
 from mlops_jupyter.errors import TransientError, UsageError
 from mlops_jupyter.provenance import Slice
 
-from .document import read_notebook
+from .document import NotebookDocument, read_notebook
+from .markdown import CellFinder, place
 
 SliceOrigin = Literal["recorded", "static"]
 
@@ -36,10 +37,11 @@ class GatheredSlice(Slice):
         """``found`` with where it came from."""
         return cls(**{f.name: getattr(found, f.name) for f in fields(Slice)}, origin=origin, notebook=notebook)
 
-    def to_notebook(self, path: Path | str, *, force: bool = False) -> Path:
+    def to_notebook(self, path: Path | str, *, force: bool = False, document: NotebookDocument | None = None) -> Path:
         """Write the slice as a notebook that runs by itself; the whole file or nothing.
 
-        A file that is there already is replaced only where it was gathered before, or with ``force``.
+        A file that is there already is replaced only where it was gathered before, or with ``force``. With
+        ``document``, the notebook that the slice is of, the Markdown above its cells is kept.
 
         Returns:
             The path of the file.
@@ -53,7 +55,7 @@ class GatheredSlice(Slice):
             raise UsageError(f"{path} is a folder.", hint="Give the name of a notebook file.")
         if path.exists() and not force and not _is_gathered(path):
             raise UsageError(f"{path} exists and was not gathered.", hint="Choose another name, or force it.")
-        text = json.dumps(slice_document(self), indent=1, ensure_ascii=False) + "\n"
+        text = json.dumps(slice_document(self, document), indent=1, ensure_ascii=False) + "\n"
         write_atomically(path, text.encode())
         return path
 
@@ -89,12 +91,22 @@ class GatheredSlice(Slice):
         return {"text/plain": code, "text/markdown": f"{fence}python\n{code}\n{fence}"}
 
 
-def slice_document(found: GatheredSlice) -> dict[str, Any]:
+def slice_document(found: GatheredSlice, document: NotebookDocument | None = None) -> dict[str, Any]:
     """The slice as an nbformat 4.5 document; the same slice gives the same document."""
-    cells = []
-    for index, (execution, source) in enumerate(zip(found.kept, found.cells, strict=True)):
-        if not source.strip():
-            continue
+    cells: list[dict[str, Any]] = []
+    kept = [(i, e, text) for i, (e, text) in enumerate(zip(found.kept, found.cells, strict=True)) if text.strip()]
+    finder = CellFinder(document)
+    before = place(document, [finder.index(e) for _, e, _ in kept]) if document is not None else ()
+    for number, (index, execution, source) in enumerate(kept):
+        for at, prose in enumerate(before[number] if before else ()):
+            cells.append(
+                {
+                    "cell_type": "markdown",
+                    "id": hashlib.sha256(f"{index}.{at}\n{prose.source}".encode("utf-8", "replace")).hexdigest()[:12],
+                    "metadata": {},
+                    "source": prose.source.splitlines(keepends=True),
+                }
+            )
         # A cell that failed stays a cell that may fail: what it left before is needed.
         failed = execution.status is not ExecutionStatus.OK
         cells.append(

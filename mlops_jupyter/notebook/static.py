@@ -8,13 +8,16 @@ text says outright.
 
 from __future__ import annotations
 
+import ast
 import builtins
 import hashlib
-import re
-from collections.abc import Iterator
+import posixpath
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
-from mlops_jupyter.analysis import Assignment, CellAnalysis, Function, TouchKind, ValueKind, analyze
+from mlops_jupyter.analysis import Assignment, CellAnalysis, Function, Touch, TouchKind, ValueKind, analyze
 from mlops_jupyter.entities import (
     CellExecution,
     Digest,
@@ -29,35 +32,21 @@ from mlops_jupyter.entities import (
 )
 from mlops_jupyter.provenance import Records
 
+from . import static_ambient as ambient
 from .document import Cell, NotebookDocument
+from .static_files import ANY, Files, files_of, functions_in, may_match
+from .static_values import CHANGE_ARGUMENTS, ITERATOR, PLOTTING, PURE_FUNCTIONS, PURE_METHODS, RANDOM, Value, Values
 
 _SESSION = SessionId("static")
 _SAID = (TouchKind.ITEM, TouchKind.ATTRIBUTE, TouchKind.AUGMENTED, TouchKind.INPLACE, TouchKind.OUT)
-_POSSIBLE = (TouchKind.RECEIVER, TouchKind.ARGUMENT, TouchKind.CALLEE, TouchKind.CONDITIONAL_STORE)
-_PURE_METHODS = frozenset(
-    """
-    head tail describe info copy mean median sum std var min max count nunique unique value_counts
-    groupby merge join sort_values sort_index reset_index set_index rename drop dropna fillna astype
-    assign query isna notna corr agg apply map transform pivot pivot_table melt sample predict
-    predict_proba score get_params to_numpy to_dict tolist items keys values split strip lower upper
-    replace format startswith endswith get index plot hist show
-    """.split()  # noqa: SIM905 - words are easier to read and to extend than a list of quotes
-)
-_PURE_FUNCTIONS = frozenset(
-    """
-    print len sum max min abs round sorted list dict set tuple str int float bool range enumerate
-    zip isinstance type repr display any all reversed hash id callable
-    """.split()  # noqa: SIM905 - words are easier to read and to extend than a list of quotes
-)
-_SETTINGS = frozenset(
-    """
-    seed manual_seed set_option set_theme set_style set_context chdir filterwarnings simplefilter
-    use basicConfig load_dotenv set_seed set_output_format
-    """.split()  # noqa: SIM905 - words are easier to read and to extend than a list of quotes
-)
-"""Calls on a module that change what later cells do."""
-_WRITES = re.compile(r"""\b(?:to_|save|dump|write|imsave)\w*\(|\bopen\(.*,\s*(?:mode=)?["'][wax]""")
-"""A line that writes a file, as far as its text can tell."""
+_POSSIBLE = (
+    TouchKind.RECEIVER, TouchKind.ARGUMENT, TouchKind.CALLEE, TouchKind.CONDITIONAL_STORE, TouchKind.ITERATED,
+    TouchKind.CONTEXT,
+)  # fmt: skip
+_GIVEN = frozenset({"display", "get_ipython", "exit", "quit", "In", "Out", "_", "__", "___", "__file__", "__doc__", "__name__",
+                    "__spec__", "_ih", "_oh", "_dh", "__builtins__"})  # fmt: skip
+"""Names that every notebook has."""
+UNASSIGNED = "no cell above assigns it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +66,13 @@ class _State:
     versions: list[EntityVersion] = field(default_factory=list)
     uses: dict[tuple[ExecutionId, VersionId], Used] = field(default_factory=dict)
     last: dict[tuple[EntityKind, str], EntityVersion] = field(default_factory=dict)
-    functions: dict[str, list[Function]] = field(default_factory=dict)
-    modules: set[str] = field(default_factory=set)
-    unchanging: set[str] = field(default_factory=set)
-    """Names of imported things and of scalars: no call changes them."""
-    origins: dict[str, frozenset[str]] = field(default_factory=dict)
+    values: Values = field(default_factory=Values)
+    files: dict[tuple[str, tuple[int, int], int], Files] = field(default_factory=dict)
+    """Files of each function of the notebook."""
+    scalars: set[str] = field(default_factory=set)
+    """Names of scalars: no call changes them."""
     stars: list[EntityVersion] = field(default_factory=list)
+    """Cells that may bind names which their text does not show."""
     notes: dict[str, None] = field(default_factory=dict)
 
     def write(
@@ -122,13 +112,31 @@ class _State:
                 execution_id=execution.execution_id, version_id=version.version_id, grade=grade, reason=reason
             )
 
-    def read(self, execution: CellExecution, name: str, grade: Grade, reason: str) -> None:
+    def outside(self, kind: EntityKind, name: str, reason: str) -> EntityVersion:
+        """A version that no cell makes."""
+        version = EntityVersion(
+            version_id=VersionId(len(self.versions) + 1), kind=kind, name=name, session_id=_SESSION, execution_id=None,
+            strong=True, grade=Grade.DECLARED, reason=reason, at=float(len(self.versions)),
+        )  # fmt: skip
+        self.versions.append(version)
+        self.last[(kind, name)] = version
+        return version
+
+    def read(self, execution: CellExecution, name: str, grade: Grade, reason: str, *, sure: bool = False) -> None:
         version = self.last.get((EntityKind.VARIABLE, name))
         if version is not None:
             self.use(execution, version, grade, reason)
-        elif not hasattr(builtins, name):
-            for star in self.stars:
-                self.use(execution, star, Grade.ASSUMED, f"{name} may come from an import of *")
+        elif hasattr(builtins, name) or name in _GIVEN:
+            return
+        elif not self.stars and sure:
+            self.use(execution, self.outside(EntityKind.VARIABLE, name, UNASSIGNED), grade, reason)
+        for star in self.stars:
+            if version is None or star.at > version.at:
+                self.use(execution, star, Grade.ASSUMED, f"{name} may come from there")
+
+    def names(self) -> list[str]:
+        """Variables that there are."""
+        return [n for (kind, n), v in self.last.items() if kind is EntityKind.VARIABLE and not v.deleted]
 
 
 def static_records(document: NotebookDocument, *, notebook: str | None = None) -> StaticHistory:
@@ -144,7 +152,11 @@ def static_records(document: NotebookDocument, *, notebook: str | None = None) -
         state.notes["The notebook was last run in another order than it is written in; this follows the text."] = None
     for position, cell in enumerate(document.code_cells):
         _run(state, position, cell)
-    present = {n: v for (kind, n), v in state.last.items() if kind is EntityKind.VARIABLE and not v.deleted}
+    present = {
+        n: v
+        for (kind, n), v in state.last.items()
+        if kind is EntityKind.VARIABLE and not v.deleted and v.execution_id is not None
+    }
     records = Records(tuple(state.executions), tuple(state.versions), tuple(state.uses.values()))
     return StaticHistory(records=records, latest=present, notes=tuple(state.notes))
 
@@ -157,98 +169,155 @@ def _run(state: _State, position: int, cell: Cell) -> None:
     if analysis.syntax_error is not None:
         state.notes[f"Code cell {position + 1} cannot be read: {analysis.syntax_error}."] = None
         return
-    if analysis.dynamic:
+    dynamic = ambient.is_dynamic(analysis)
+    if dynamic:
         state.notes[f"Code cell {position + 1} runs code that its text does not show (exec, eval or globals)."] = None
-    state.modules |= {i.bound for i in analysis.imports if i.name is None}
-    state.unchanging -= {store.name for store in analysis.stores}
-    state.unchanging |= {i.bound for i in analysis.imports}
-    state.unchanging |= {a.name for a in analysis.assignments if a.certain and _is_scalar(a)}
-    _reads(state, execution, analysis)
-    _mutations(state, execution, analysis)
-    _stores(state, execution, analysis)
-    _files(state, execution, analysis, python)
-    defined = {f.qualname.partition(".")[0] for f in analysis.functions}
-    for name in defined:
-        state.functions[name] = [f for f in analysis.functions if f.qualname.partition(".")[0] == name]
+    tree = _tree(python, analysis)
+    before = dict(state.values.names)
+    state.values.run(tree, analysis.functions)
+    for place, files in functions_in(tree, state.values).items():
+        function = next((f for f in analysis.functions if f.position == place), None)
+        if function is not None:
+            state.files[(function.qualname, function.position, len(function.reads))] = files
+    state.scalars -= {store.name for store in analysis.stores}
+    state.scalars |= {a.name for a in analysis.assignments if a.certain and _is_scalar(a)}
+    ran = list(_called(state, analysis, before))
+    names = {load.name for load in analysis.loads}.union(*(f.reads for f in ran))
+    _reads(state, execution, analysis, ran)
+    _ambient(state, execution, analysis, ran, names)
+    _random(state, execution, analysis, ran)
+    _mutations(state, execution, analysis, ran, before)
+    _stores(state, execution, analysis, ran)
+    _files(state, execution, analysis, tree, ran)
+    if dynamic or any(m.name in ambient.NAMES_FROM_ELSEWHERE for m in analysis.magics):
+        _anything(state, execution)
 
 
-def _reads(state: _State, execution: CellExecution, analysis: CellAnalysis) -> None:
+def _reads(state: _State, execution: CellExecution, analysis: CellAnalysis, ran: Iterable[Function]) -> None:
     for load in analysis.loads:
         if load.exposed or load.deferred:
-            state.read(execution, load.name, Grade.DECLARED, "read in the text")
-    for function in _called(state, analysis):
+            sure = load.exposed and load.certain and not load.deferred and load.at.branch < 0
+            state.read(execution, load.name, Grade.DECLARED, "read in the text", sure=sure)
+    for function in ran:
         for name in function.reads:
             state.read(execution, name, Grade.ASSUMED, f"read by {function.name}")
 
 
-def _called(state: _State, analysis: CellAnalysis) -> Iterator[Function]:
-    """Functions of the notebook that the cell may call: those whose names it loads, and what these load."""
+def _called(state: _State, analysis: CellAnalysis, before: Mapping[str, Value]) -> Iterator[Function]:
+    """Functions of the notebook that the cell may call: those that the values which it names may lead to."""
     todo = [load.name for load in analysis.loads]
-    here = {f.qualname.partition(".")[0] for f in analysis.functions}
     seen: set[str] = set()
+    given: set[Function] = set()
     while todo:
         name = todo.pop()
         if name in seen:
             continue
         seen.add(name)
-        functions = [f for f in analysis.functions if f.qualname.partition(".")[0] == name] if name in here else []
-        for function in functions or state.functions.get(name, []):
-            yield function
-            todo += function.reads
+        earlier = before.get(name, Value()).functions
+        for function in (*state.values.of(name).functions, *earlier):
+            if function not in given:
+                given.add(function)
+                yield function
+                todo += [*function.reads, *(d.partition(".")[0] for d in function.decorators)]
 
 
-def _mutations(state: _State, execution: CellExecution, analysis: CellAnalysis) -> None:
-    touches = list(analysis.touches)
-    touches += [touch for function in _called(state, analysis) for touch in function.touches]
-    for touch in touches:
+def _ambient(
+    state: _State, execution: CellExecution, analysis: CellAnalysis, ran: Iterable[Function], names: Iterable[str]
+) -> None:
+    changed = ambient.settings(analysis, ran, state.values)
+    changes_files, shell = ambient.commands(analysis)
+    if changes_files:
+        changed.setdefault("ambient", "commands")
+    felt = ambient.felt(analysis, names, state.values) | set(changed)
+    for key in sorted(felt | ({"ambient"} if shell else set())):
+        known = state.last.get((EntityKind.STATE, key))
+        if known is not None:
+            state.use(execution, known, Grade.DECLARED if key in changed else Grade.ASSUMED, "its settings may matter")
+    for key, reason in changed.items():
+        state.write(execution, EntityKind.STATE, key, strong=False, grade=Grade.DECLARED, reason=reason)
+
+
+def _random(state: _State, execution: CellExecution, analysis: CellAnalysis, ran: Iterable[Function]) -> None:
+    ran = list(ran)
+    seeded = ambient.seeds(analysis, ran, state.values)
+    if ambient.draws(analysis, ran, state.values):
+        for kind, name in list(state.last):
+            if kind is EntityKind.STATE and name.startswith("random:") and not seeded.get(name.partition(":")[2]):
+                state.use(execution, state.last[(kind, name)], Grade.DECLARED, "random numbers drawn")
+                state.write(
+                    execution, kind, name, strong=False, grade=Grade.DECLARED, reason="random numbers may be drawn"
+                )
+    for key, sure in seeded.items():
+        state.write(execution, EntityKind.STATE, f"random:{key}", strong=sure, grade=Grade.DECLARED, reason="seeded")
+
+
+def _mutations(
+    state: _State,
+    execution: CellExecution,
+    analysis: CellAnalysis,
+    ran: Iterable[Function],
+    before: Mapping[str, Value],
+) -> None:
+    for touch in [*analysis.touches, *(t for f in ran for t in f.touches)]:
         said = touch.kind in _SAID
-        if not said and touch.kind not in _POSSIBLE:
+        if touch.name in state.scalars or touch.name in state.values.modules:
             continue
-        if not said and (touch.name in state.unchanging or _harmless(touch.kind, touch.detail)):
+        if not said and (touch.kind not in _POSSIBLE or _harmless(state, touch)):
             continue
-        # What a function does to an argument reaches others less often than what a method does to its object.
-        shared = said or touch.kind is TouchKind.RECEIVER
-        aliases = state.origins.get(touch.name, frozenset()) - state.unchanging if shared else frozenset()
-        for name in (touch.name, *sorted(aliases)):
-            before = state.last.get((EntityKind.VARIABLE, name))
-            if before is None or before.execution_id == execution.execution_id or name in state.functions:
+        objects = set(state.values.of(touch.name).objects) | before.get(touch.name, Value()).objects
+        for name in dict.fromkeys([touch.name, *sorted(state.values.sharing(objects))]):
+            version = state.last.get((EntityKind.VARIABLE, name))
+            if version is None or version.deleted or version.execution_id == execution.execution_id:
+                continue
+            if name in state.scalars or name in state.values.modules:
                 continue
             grade = Grade.DECLARED if said and name == touch.name else Grade.ASSUMED
-            state.use(execution, before, grade, "changed in place" if said else "may be changed in place")
+            state.use(execution, version, grade, "changed in place" if said else "may be changed in place")
             state.write(execution, EntityKind.VARIABLE, name, strong=False, grade=grade, reason=str(touch.kind))
-    for call in analysis.calls:
-        root, _, rest = call.callee.partition(".")
-        if call.discarded and root in state.modules and rest.rpartition(".")[2] in _SETTINGS:
-            before = state.last.get((EntityKind.VARIABLE, root))
-            if before is not None and before.execution_id != execution.execution_id:
-                state.use(execution, before, Grade.DECLARED, "read in the text")
-            state.write(
-                execution,
-                EntityKind.VARIABLE,
-                root,
-                strong=False,
-                grade=Grade.DECLARED,
-                reason=f"{call.callee}()",
-            )
 
 
-def _harmless(kind: TouchKind, detail: str) -> bool:
-    if kind is TouchKind.RECEIVER:
-        return detail in _PURE_METHODS
-    return kind is TouchKind.ARGUMENT and detail in _PURE_FUNCTIONS
+def _harmless(state: _State, touch: Touch) -> bool:  # noqa: PLR0911 - one kind of touch after the other
+    """Whether a touch leaves its object as it was, as far as is known of libraries."""
+    values = state.values
+    value = values.of(touch.name)
+    if touch.kind in (TouchKind.ITERATED, TouchKind.CONTEXT):
+        return ITERATOR not in value.packages or touch.kind is TouchKind.CONTEXT
+    if touch.kind is TouchKind.CALLEE:
+        return (
+            touch.name in values.plain or (not value.objects and bool(value.packages)) or touch.name not in values.names
+        )
+    last = touch.detail.rpartition(".")[2]
+    if touch.kind is TouchKind.RECEIVER:
+        if any(f.name == last for f in value.functions) or RANDOM in value.packages or ITERATOR in value.packages:
+            return False
+        return last in PURE_METHODS and not (value.packages & PLOTTING and last in ("plot", "hist", "title", "join"))
+    if touch.kind is TouchKind.ARGUMENT:
+        if RANDOM in value.packages:
+            return False
+        callee = touch.detail.partition(".")[0]
+        if ITERATOR in value.packages:
+            return touch.detail in ("len", "print", "type", "isinstance", "id", "repr", "str", "next_")
+        if last in CHANGE_ARGUMENTS or last.endswith("_"):
+            return False
+        if callee in PURE_FUNCTIONS and callee not in values.names:
+            return True
+        return values.from_library(callee) and not values.of(callee).functions
+    return False
 
 
 def _is_scalar(assignment: Assignment) -> bool:
     return assignment.kind is ValueKind.LITERAL and not isinstance(assignment.literal, list | dict | set | tuple)
 
 
-def _stores(state: _State, execution: CellExecution, analysis: CellAnalysis) -> None:
+def _stores(state: _State, execution: CellExecution, analysis: CellAnalysis, ran: Iterable[Function]) -> None:
     certain: dict[str, bool] = {}
+    failed = execution.status is not ExecutionStatus.OK
     for store in analysis.stores:
-        certain[store.name] = certain.get(store.name, False) or (store.certain and store.at.branch < 0)
-    for function in _called(state, analysis):
+        certain[store.name] = certain.get(store.name, False) or (store.certain and store.at.branch < 0 and not failed)
+    for function in ran:
         for name in function.writes:
             certain.setdefault(name, False)
+    certain |= dict.fromkeys(_bound_by_magics(analysis), not failed)
     for name, sure in certain.items():
         state.write(
             execution,
@@ -258,11 +327,8 @@ def _stores(state: _State, execution: CellExecution, analysis: CellAnalysis) -> 
             grade=Grade.DECLARED if sure else Grade.ASSUMED,
             reason="assigned" if sure else "may be assigned",
         )
-        state.origins.pop(name, None)
-    for name, sources in analysis.derived:
-        state.origins[name] = frozenset(s for s in sources if s not in state.functions)
     for deletion in analysis.deletes:
-        if deletion.certain and (EntityKind.VARIABLE, deletion.name) in state.last:
+        if deletion.certain and not failed and (EntityKind.VARIABLE, deletion.name) in state.last:
             state.write(
                 execution,
                 EntityKind.VARIABLE,
@@ -273,35 +339,93 @@ def _stores(state: _State, execution: CellExecution, analysis: CellAnalysis) -> 
                 deleted=True,
             )
     if analysis.star_imports:
-        star = state.write(
-            execution, EntityKind.STATE, f"import * {execution.position}", strong=True, grade=Grade.DECLARED,
-            reason="import of *",
-        )  # fmt: skip
-        state.stars.append(star)
+        _star(state, execution, "import of *")
 
 
-def _files(state: _State, execution: CellExecution, analysis: CellAnalysis, python: str) -> None:
-    lines = _statement_of(analysis)
-    writing = (number for number, line in enumerate(python.splitlines(), 1) if _WRITES.search(line))
-    written = {lines.get(number, number) for number in writing}
-    for path in analysis.path_literals:
-        key = (EntityKind.FILE, path.text)
-        if lines.get(path.line, path.line) in written:
-            state.write(
-                execution,
-                EntityKind.FILE,
-                path.text,
-                strong=True,
-                grade=Grade.DECLARED,
-                reason="written in the text",
+def _bound_by_magics(analysis: CellAnalysis) -> Iterator[str]:
+    """Names that cell magics bind: ``%%capture shown``, ``%%bash --out lines``."""
+    for magic in analysis.magics:
+        words = magic.line.split()
+        if magic.name == "capture":
+            yield from (w for w in words if w.isidentifier())
+        elif magic.body is not None:
+            yield from (
+                w for option, w in pairwise(words) if option in ("--out", "--err", "--proc") and w.isidentifier()
             )
-        elif key in state.last:
-            state.use(execution, state.last[key], Grade.DECLARED, "read in the text")
 
 
-def _statement_of(analysis: CellAnalysis) -> dict[int, int]:
-    """First line of the statement that each line belongs to."""
-    return {line: s.line for s in analysis.statements for line in range(s.line, s.end_line + 1)}
+def _star(state: _State, execution: CellExecution, reason: str) -> None:
+    name = f"names of cell {execution.position + 1}"
+    state.stars.append(state.write(execution, EntityKind.STATE, name, strong=True, grade=Grade.DECLARED, reason=reason))
+
+
+def _anything(state: _State, execution: CellExecution) -> None:
+    """The cell may read, change and bind any name."""
+    for name in state.names():
+        state.use(
+            execution, state.last[(EntityKind.VARIABLE, name)], Grade.ASSUMED, "its text does not show what it reads"
+        )
+    _star(state, execution, "binds names that its text does not show")
+
+
+def _files(
+    state: _State, execution: CellExecution, analysis: CellAnalysis, tree: ast.Module, ran: Iterable[Function]
+) -> None:
+    found = files_of(tree.body, state.values)
+    for function in ran:
+        found.add(state.files.get((function.qualname, function.position, len(function.reads)), Files()))
+    if analysis.imports:
+        found.reads |= {f"{i.module.replace('.', '/')}.py" for i in analysis.imports if i.module}
+    for magic in analysis.magics:
+        words = magic.line.split()
+        if magic.name in ("writefile", "file") and words:
+            found.writes.add(words[-1])
+            found.adds |= {words[-1]} if "-a" in words else set()
+        elif magic.name == "run" and words:
+            found.reads |= {words[0], ANY}
+    if ambient.commands(analysis)[1]:
+        found.reads.add(ANY)
+    known = {name: v for (kind, name), v in state.last.items() if kind is EntityKind.FILE}
+    for pattern in sorted(found.reads | found.adds):
+        matching = [v for name, v in known.items() if may_match(pattern, name)]
+        for version in matching:
+            state.use(
+                execution, version, Grade.DECLARED if pattern == version.name else Grade.ASSUMED, "read in the text"
+            )
+        if not matching and pattern in found.reads and _is_input(pattern):
+            version = state.outside(EntityKind.FILE, _from_root(state.notebook, pattern), "read in the text")
+            state.use(execution, version, Grade.DECLARED, "read in the text")
+    for pattern in sorted(found.writes):
+        state.write(
+            execution,
+            EntityKind.FILE,
+            pattern,
+            strong="*" not in pattern and pattern not in found.adds,
+            grade=Grade.DECLARED,
+            reason="written in the text",
+        )
+
+
+def _is_input(pattern: str) -> bool:
+    return "*" not in pattern and not pattern.endswith(".py") and "\n" not in pattern and len(pattern) < 300
+
+
+def _from_root(notebook: str | None, path: str) -> str:
+    """The name that the record would have: relative to the workspace."""
+    if "://" in path or path.startswith(("/", "~")) or notebook is None:
+        return path
+    return posixpath.normpath(posixpath.join(posixpath.dirname(notebook), path))
+
+
+def _tree(python: str, analysis: CellAnalysis) -> ast.Module:
+    """The statements of a cell; those of its body where the cell is one of a cell magic."""
+    body = next((m.body for m in analysis.magics if m.body is not None), None) if analysis.wrapped else None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(python if body is None else body)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ast.Module(body=[], type_ignores=[])
 
 
 def _python(source: str) -> str:
@@ -326,5 +450,6 @@ def _execution(notebook: str | None, position: int, cell: Cell) -> CellExecution
         source_digest=Digest("sha256:" + hashlib.sha256(cell.source.encode()).hexdigest()),
         started_at=float(position),
         duration=0.0,
-        status=ExecutionStatus.OK,
+        status=ExecutionStatus.OK if cell.error is None else ExecutionStatus.ERROR,
+        error=cell.error,
     )

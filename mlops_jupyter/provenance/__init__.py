@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .closure import downstream, in_order, upstream
 from .graph import Edge, LineageGraph, Node
-from .slices import Slice, SliceEdge, backward_slice, count_of, without_magics
+from .slices import Slice, SliceEdge, backward_slice, count_of, slice_of_many, without_magics
 from .source import LineageSource, MemorySource, Records
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "count_of",
     "downstream",
     "in_order",
+    "slice_of_many",
     "upstream",
     "without_magics",
 ]

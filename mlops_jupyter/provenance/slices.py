@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -138,30 +138,53 @@ def backward_slice(
     """
     if (version is None) == (execution is None):
         raise TypeError("backward_slice takes either a version or an execution")
-    session = version.session_id if version is not None else execution.session_id  # type: ignore[union-attr]
+    return slice_of_many(
+        source,
+        target=target,
+        versions=() if version is None else (version,),
+        executions=() if execution is None else (execution,),
+        certainty=certainty,
+        across_sessions=across_sessions,
+    )
+
+
+def slice_of_many(
+    source: LineageSource,
+    *,
+    target: str,
+    versions: Sequence[EntityVersion] = (),
+    executions: Sequence[CellExecution] = (),
+    certainty: Certainty = "safe",
+    across_sessions: bool = False,
+) -> Slice:
+    """As ``backward_slice`` for several versions and executions of one session at once.
+
+    ``target`` is how the reader of the slice calls them together.
+    """
+    session = next(s for s in (*(v.session_id for v in versions), *(e.session_id for e in executions)))
     records = upstream(
         source,
-        () if version is None else (version.version_id,),
-        () if execution is None else (execution.execution_id,),
+        [v.version_id for v in versions],
+        [e.execution_id for e in executions],
         grades=ALL_GRADES if certainty == "safe" else PROVEN,
         session_id=None if across_sessions else session,
     )
-    versions = {v.version_id: v for v in records.versions}
+    known = {v.version_id: v for v in records.versions}
     positions = {e.execution_id: e.position for e in records.executions}
     edges: dict[tuple[int | None, VersionId], SliceEdge] = {}
-    if version is not None:
-        edges[(None, version.version_id)] = _edge(None, version, versions, positions, version.grade, version.reason)
+    for version in versions:
+        edges[(None, version.version_id)] = _edge(None, version, known, positions, version.grade, version.reason)
     for use in records.uses:
-        used = versions.get(use.version_id)
+        used = known.get(use.version_id)
         if used is not None and use.execution_id in positions:
             user = positions[use.execution_id]
-            edges[(user, use.version_id)] = _edge(user, used, versions, positions, use.grade, use.reason)
+            edges[(user, use.version_id)] = _edge(user, used, known, positions, use.grade, use.reason)
     for derived in records.versions:
         if derived.previous is None or derived.execution_id not in positions:
             continue
-        user, previous = positions[derived.execution_id], versions.get(derived.previous)
+        user, previous = positions[derived.execution_id], known.get(derived.previous)
         if previous is not None and (user, derived.previous) not in edges:
-            edges[(user, derived.previous)] = _edge(user, previous, versions, positions, derived.grade, derived.reason)
+            edges[(user, derived.previous)] = _edge(user, previous, known, positions, derived.grade, derived.reason)
     inputs = [
         v
         for v in records.versions
@@ -214,6 +237,8 @@ def _notes(executions: tuple[CellExecution, ...], inputs: list[EntityVersion], s
     for version in inputs:
         if version.kind is EntityKind.FILE and version.execution_id is not None and version.session_id != session:
             notes.append(f"{version.name} was written by another session; the slice reads it as it is.")
+        elif version.kind is EntityKind.VARIABLE and version.session_id == "static":
+            notes.append(f"{version.name} is used, and {version.reason}.")
         elif version.kind is EntityKind.VARIABLE:
             notes.append(f"{version.name} was there before capture started; no recorded cell makes it.")
     return notes

@@ -10,10 +10,13 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionComplete
 from nbformat import NotebookNode
 
+from mlops_jupyter.errors import UsageError
+
 from .cancellation import Cancellation
 from .document import to_nodes
 from .kernel import Kernel, Message
 from .result import KernelDeath, State
+from .tracked import track_words
 
 INTERRUPT_GRACE = 5.0
 """Seconds that an interrupted cell gets to end."""
@@ -126,13 +129,15 @@ class CellLoop:
 
     def __init__(
         self, kernel: Kernel, notebook: NotebookNode, listener: Listener, *, limits: Limits,
-        cancellation: Cancellation,
+        cancellation: Cancellation, captured: bool = False,
     ) -> None:  # fmt: skip
+        """``captured``: capture runs in the kernel, so that cells whose metadata ask for it are tracked."""
         self._kernel = kernel
         self._notebook = notebook
         self._listener = listener
         self._limits = limits
         self._cancellation = cancellation
+        self._captured = captured
         self._outputs = _Outputs(notebook)
         self._outputs.kc = kernel.client
         self._next_look = 0.0
@@ -158,13 +163,22 @@ class CellLoop:
         cell.outputs = []
         self._outputs.clear_before_next_output = False
         self._listener.cell_started(index)
-        wait = _Wait(self._kernel.request(cell.source, cell_id=cell.id, stop_on_error=not allowed))
+        track = self._track(cell)
+        wait = _Wait(self._kernel.request(cell.source, cell_id=cell.id, track=track, stop_on_error=not allowed))
         dead = self._wait(wait, index, cell)
         _merge_streams(cell, keep=self._outputs.has_displays(index))
         ending = self._judge(wait, index, dead=dead, allowed=allowed)
         state = State.SUCCEEDED if ending is None else ending.state
         self._listener.cell_ended(index, state, frozenset(wait.others - {index}))
         return ending if ending is None or ending.state is not State.SUCCEEDED else None
+
+    def _track(self, cell: NotebookNode) -> str | None:
+        if not self._captured:
+            return None
+        try:
+            return track_words(cell)
+        except UsageError:  # told before the kernel was started
+            return None
 
     def _wait(self, wait: _Wait, index: int, cell: NotebookNode) -> bool:
         """Until the cell ended; whether the kernel died."""

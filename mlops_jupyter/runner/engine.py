@@ -32,6 +32,7 @@ from .parameters import PARAMETERS_TAG, Parameter, effective_values, infer_param
 from .parent import ParentRun, workspace_path
 from .record import Throttle
 from .result import RUN_STATUS, State
+from .tracked import untrackable
 
 
 class _Manager(NotebookExecutionManager):  # type: ignore[misc]
@@ -176,7 +177,9 @@ def _recorded(
         env=kernel_environment(settings, run_uid=run_uid, notebook=name),
         log=settings.runs / run_uid / "kernel.log", startup_timeout=startup_timeout,
     )  # fmt: skip
-    notebook.metadata["mlops"] = {"run_id": run_uid, "state": str(State.RUNNING)}
+    marks.begin_run(notebook, run_id=run_uid)
+    for warning in untrackable(notebook):
+        logger.warning(warning)
     given = dict(notebook.metadata["papermill"].get("parameters") or {})
     parameters = _parameters(notebook)
     store = open_workspace_store(settings)
@@ -186,13 +189,13 @@ def _recorded(
         values = {**effective_values(parameters, given), **given}
         parent.start(parameters=parameters, values=values, given=given, tags={}, at=time.time())
         try:
-            ending, warning = execute(notebook, plan, listener, limits=limits, cancellation=cancellation)
+            ending, unrecorded = execute(notebook, plan, listener, limits=limits, cancellation=cancellation)
         except BaseException:
             parent.abandon()
             raise
-        if warning is not None:
-            logger.warning(warning)
-        tags = {"mlops.state": str(ending.state), "mlops.lineage": "full" if warning is None else "none"}
+        if unrecorded is not None:
+            logger.warning(unrecorded)
+        tags = {"mlops.state": str(ending.state), "mlops.lineage": "full" if unrecorded is None else "none"}
         parent.finish(RUN_STATUS[ending.state], tags=tags, output=None, at=time.time())
         return ending
     finally:

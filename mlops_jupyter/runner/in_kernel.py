@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from mlops_jupyter.errors import TransientError
 from .cancellation import Cancellation
 from .cells import CellLoop, Ending, Limits, Listener
 from .kernel import Kernel
+from .references import VARIABLE, scrubber
 from .result import State
 
 STARTUP_TIMEOUT = 60.0
@@ -40,20 +42,30 @@ class KernelPlan:
     log: Path
     """File for the kernel process's own output."""
     startup_timeout: float = STARTUP_TIMEOUT
+    secrets: tuple[str, ...] = ()
+    """Environment variables whose values must not be in anything that is kept."""
 
 
 def execute(
-    notebook: NotebookNode, plan: KernelPlan, listener: Listener, *, limits: Limits, cancellation: Cancellation
+    notebook: NotebookNode,
+    plan: KernelPlan,
+    listener: Listener,
+    *,
+    limits: Limits,
+    cancellation: Cancellation,
+    meanwhile: Callable[[Ending], None] = lambda _: None,
 ) -> tuple[Ending, str | None]:
     """Start a kernel, load capture, execute the cells, stop the kernel.
 
+    ``meanwhile`` is called with the ending of the cells while the kernel ends, which takes it some tenths of a second.
     Returns why it ended, and one sentence that says why there is no lineage (None: there is).
     """
-    kernel = Kernel(plan.name, log=plan.log, cancellation=cancellation, specs=plan.specs)
+    env = {**plan.env, VARIABLE: ",".join(plan.secrets)} if plan.secrets else plan.env
+    kernel = Kernel(plan.name, log=plan.log, cancellation=cancellation, specs=plan.specs, scrub=scrubber(plan.secrets))
     kindly = False
     try:
         try:
-            kernel.start(cwd=plan.cwd, env=plan.env, timeout=plan.startup_timeout)
+            kernel.start(cwd=plan.cwd, env=env, timeout=plan.startup_timeout)
         except TransientError as error:
             return Ending(state=State.KERNEL_DIED, error=str(error)), "The kernel did not start, so no lineage."
         if cancellation.received is not None:
@@ -61,8 +73,13 @@ def execute(
             return Ending(state=State.CANCELLED, error="The run was cancelled."), None
         notebook.metadata["language_info"] = kernel.info.get("language_info", {})
         warning = load_capture(kernel, is_python=plan.is_python)
-        ending = CellLoop(kernel, notebook, listener, limits=limits, cancellation=cancellation).run()
+        ending = CellLoop(
+            kernel, notebook, listener, limits=limits, cancellation=cancellation, captured=warning is None
+        ).run()
         kindly = kernel.is_idle
+        if kindly:
+            kernel.ask_to_stop()
+        meanwhile(ending)
         return ending, warning
     finally:
         kernel.stop(now=not kindly)

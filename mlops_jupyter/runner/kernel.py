@@ -26,10 +26,12 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from jupyter_client.manager import AsyncKernelManager
 
+from mlops_jupyter.analysis.scrubbing import Scrubber
 from mlops_jupyter.errors import TransientError, UsageError
 
 from .cancellation import Cancellation
 from .memory import oom_kills, peak_memory, ran_out_of_memory
+from .references import MessageScrubber, ScrubbedLog
 from .result import KernelDeath
 
 SHUTDOWN_GRACE = 5.0
@@ -90,10 +92,22 @@ class PrivateLoop:
 class Kernel:
     """A started kernel. Use ``start``; always call ``stop``."""
 
-    def __init__(self, name: str, *, log: Path, cancellation: Cancellation, specs: KernelSpecManager) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        log: Path,
+        cancellation: Cancellation,
+        specs: KernelSpecManager,
+        scrub: Scrubber | None = None,
+    ) -> None:
+        """``scrub`` takes secrets out of everything that the kernel says, before anybody sees it."""
         self.name = name
         self.log = log
         self._cancellation = cancellation
+        self._scrub = scrub
+        self._messages = None if scrub is None else MessageScrubber(scrub)
+        self._scrubbed_log: ScrubbedLog | None = None
         # No limit on what waits at our side: a limit makes ZeroMQ drop outputs while a notebook is written.
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._context.setsockopt(zmq.RCVHWM, 0)
@@ -108,6 +122,7 @@ class Kernel:
         self._peak: int | None = None
         self._requested: str | None = None
         self._answered: str | None = None
+        self._asked_at: float | None = None
         self._oom_before = oom_kills()
         self._children_before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
         self.info: Message = {}
@@ -131,7 +146,7 @@ class Kernel:
             TransientError: it died or did not answer in time.
         """
         try:
-            with self.log.open("ab") as stream:
+            with self._log_stream() as stream:
                 self._loop.run(
                     self._manager.start_kernel(
                         cwd=str(cwd),
@@ -158,6 +173,20 @@ class Kernel:
         if self._pidfd is not None:
             self._poller.register(self._pidfd, zmq.POLLIN)
         self._wait_until_ready(time.monotonic() + timeout)
+
+    @contextlib.contextmanager
+    def _log_stream(self) -> Iterator[Any]:
+        """What the kernel process gets as its standard output and error."""
+        if self._scrub is None:
+            with self.log.open("ab") as stream:
+                yield stream
+            return
+        self.log.touch()
+        self._scrubbed_log = log = ScrubbedLog(self.log, self._scrub)
+        try:
+            yield log.writer
+        finally:
+            log.start()
 
     def _extra_arguments(self) -> list[str]:
         # A history database shared by parallel kernels locks; nobody scrolls back in a headless run.
@@ -195,15 +224,28 @@ class Kernel:
                 )
 
     def request(
-        self, code: str, *, cell_id: str | None = None, silent: bool = False, stop_on_error: bool = True
+        self,
+        code: str,
+        *,
+        cell_id: str | None = None,
+        track: str | None = None,
+        silent: bool = False,
+        stop_on_error: bool = True,
     ) -> str:
-        """Send code to execute; the id of the message. ``cell_id`` is what the kernel's hooks see as the cell's."""
+        """Send code to execute; the id of the message.
+
+        ``cell_id`` is what the kernel's hooks see as the cell's; ``track`` tells capture there to track the cell as
+        if it began with this line of ``%%track``.
+        """
         content = {
             "code": code, "silent": silent, "store_history": not silent, "user_expressions": {},
             "allow_stdin": False, "stop_on_error": stop_on_error,
         }  # fmt: skip
         session = self.client.session
-        message = session.msg("execute_request", content, metadata={"cellId": cell_id} if cell_id else None)
+        metadata: dict[str, Any] = {} if cell_id is None else {"cellId": cell_id}
+        if track is not None:
+            metadata["mlops"] = {"track": track}
+        message = session.msg("execute_request", content, metadata=metadata)
         self.client.shell_channel.send(message)
         self._requested = str(message["header"]["msg_id"])
         return self._requested
@@ -220,6 +262,9 @@ class Kernel:
             self._settle()
         iopub = list(self._drain(self.client.iopub_channel.socket))
         shell = list(self._drain(self.client.shell_channel.socket))
+        if self._messages is not None:
+            iopub = self._messages.iopub(iopub) + (self._messages.flush() if dead else [])
+            shell = [self._messages.one(message) for message in shell]
         for message in shell:
             self._answered = _parent(message)
         return Received(iopub, shell, dead)
@@ -305,13 +350,21 @@ class Kernel:
         if self._pidfd is not None:
             os.close(self._pidfd)
             self._pidfd = None
+        if self._scrubbed_log is not None:
+            self._scrubbed_log.close()
         self._loop.close()
         self._context.destroy(linger=0)
 
+    def ask_to_stop(self) -> None:
+        """Ask the kernel to end by itself, without waiting for it: ``stop`` does."""
+        if self._asked_at is None:
+            self._asked_at = time.monotonic()
+            with contextlib.suppress(Exception):  # a dead kernel has no channel to ask on
+                self.client.shutdown()
+
     def _stop_kindly(self) -> None:
-        with contextlib.suppress(Exception):  # a dead kernel has no channel to ask on
-            self.client.shutdown()
-        deadline = time.monotonic() + SHUTDOWN_GRACE
+        self.ask_to_stop()
+        deadline = (self._asked_at or 0.0) + SHUTDOWN_GRACE
         while time.monotonic() < deadline and not self._cancellation.repeated:
             if self._is_dead(dict(self._poller.poll(100))):
                 return

@@ -19,6 +19,9 @@ from .result import State
 BANNER_TAG = "papermill-error-cell-tag"
 """Papermill's own tag, so that either tool removes the other's banner before the next run."""
 
+_KEPT = ("converted", "parameters")
+"""What a run leaves alone of the notebook's ``metadata.mlops``."""
+
 _STATUS = {State.SUCCEEDED: "completed", State.SKIPPED: "skipped", State.NEVER_RAN: "pending"}
 
 
@@ -32,7 +35,7 @@ def begin(
         default_parameters={}, environment_variables={}, version=None, input_path=source, output_path=output,
         parameters=dict(parameters), start_time=_iso(at), end_time=None, duration=None, exception=None,
     )  # fmt: skip
-    notebook.metadata["mlops"] = node(run_id=run_id, state=str(State.RUNNING))
+    begin_run(notebook, run_id=run_id)
     for cell in notebook.cells:
         cell.metadata["papermill"] = node(
             exception=None, start_time=None, end_time=None, duration=None, status="pending"
@@ -40,6 +43,13 @@ def begin(
         if cell.cell_type == "code":
             cell.execution_count = None
             cell.outputs = []
+
+
+def begin_run(notebook: NotebookNode, *, run_id: str) -> None:
+    """Name the run in the notebook's own metadata; where the notebook came from stays there."""
+    earlier = notebook.metadata.get("mlops")
+    kept = {key: earlier[key] for key in _KEPT if key in earlier} if isinstance(earlier, dict) else {}
+    notebook.metadata["mlops"] = node(kept, run_id=run_id, state=str(State.RUNNING))
 
 
 def cell_started(cell: NotebookNode, at: float) -> None:

@@ -12,7 +12,7 @@ import keyword
 import tokenize
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from mlops_jupyter.errors import UsageError
 
 from .coercion import ANY, Kind, coerce, from_annotation, from_value, literal
 from .document import new_code_cell
+from .references import Reference, as_reference
 
 PARAMETERS_TAG = "parameters"
 INJECTED_TAG = "injected-parameters"
@@ -211,7 +212,7 @@ def check_values(parameters: Sequence[Parameter], given: Mapping[str, Any]) -> d
             word = "an identifier" if not name.isidentifier() or keyword.iskeyword(name) else "a parameter"
             raise UsageError(f"{_short(raw_name)} is not {word} of this notebook.", hint=_listing(parameters))
         try:
-            checked[name] = coerce(value, parameter.kind, is_text=isinstance(value, Text))
+            checked[name] = as_reference(coerce(value, parameter.kind, is_text=isinstance(value, Text)), parameter.kind)
         except ValueError as error:
             raise UsageError(
                 f"Parameter {name!r} must be {parameter.type_name}, got {_short(value)}{_because(error)}.",
@@ -237,7 +238,7 @@ def _listing(parameters: Sequence[Parameter]) -> str:
 
 def inject(notebook: NotebookNode, values: Mapping[str, Any]) -> None:
     """Put a cell that assigns ``values`` after the parameters cell, in place of one that an earlier run put there."""
-    source = "\n".join(["# Parameters", *(f"{name} = {literal(value)}" for name, value in values.items())])
+    source = "\n".join(["# Parameters", *(f"{name} = {_code(value)}" for name, value in values.items())])
     cell = new_code_cell(source)
     cell["id"] = INJECTED_TAG
     cell.metadata["tags"] = [INJECTED_TAG]
@@ -247,6 +248,26 @@ def inject(notebook: NotebookNode, values: Mapping[str, Any]) -> None:
     else:
         after = tagged_cell(notebook, PARAMETERS_TAG)
         notebook.cells.insert(0 if after is None else after + 1, cell)
+
+
+def _code(value: Any) -> str:
+    return value.code if isinstance(value, Reference) else literal(value)
+
+
+def default_references(parameters: Sequence[Parameter]) -> dict[str, Reference]:
+    """The defaults that refer to the environment (``token: str = "env:NAME"``), by parameter."""
+    found = {p.name: as_reference(p.default, p.kind) for p in parameters if p.known_default}
+    return {name: value for name, value in found.items() if isinstance(value, Reference)}
+
+
+def described(parameters: Sequence[Parameter], properties: Mapping[str, Mapping[str, Any]]) -> list[Parameter]:
+    """The parameters, with help from the schema in the notebook's metadata where they have none beside them."""
+    result = []
+    for parameter in parameters:
+        text = properties.get(parameter.name, {}).get("description")
+        has = parameter.help or not isinstance(text, str)
+        result.append(parameter if has else replace(parameter, help=" ".join(str(text).split())[:400]))
+    return result
 
 
 def effective_values(parameters: Sequence[Parameter], given: Mapping[str, Any]) -> dict[str, Any]:

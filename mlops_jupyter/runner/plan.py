@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,12 +18,15 @@ from mlops_jupyter.config import Settings
 from mlops_jupyter.entities import RunUid
 from mlops_jupyter.errors import UsageError
 
+from .constraints import check_limits, schema_properties
 from .document import read_notebook
 from .kernel import kernel_language
 from .parameters import (
     PARAMETERS_TAG,
     Parameter,
     check_values,
+    default_references,
+    described,
     effective_values,
     infer_parameters,
     inject,
@@ -30,6 +34,8 @@ from .parameters import (
     tagged_cell,
 )
 from .record import part_file
+from .references import check_references, variables
+from .tracked import untrackable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +54,8 @@ class Plan:
     parameters: list[Parameter]
     given: dict[str, Any]
     values: dict[str, Any]
+    secrets: tuple[str, ...] = ()
+    """Environment variables that parameters refer to."""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -65,25 +73,56 @@ def make_plan(
     document = read_notebook(notebook)
     notebook = notebook.absolute()
     warnings: list[str] = []
-    name = document.metadata.get("kernelspec", {}).get("name")
-    if not name:
+    name = _kernel_name(notebook, document)
+    if name is None:
         name = "python3"
         warnings.append("The notebook names no kernel; python3 was used.")
+    warnings += untrackable(document)
     specs = KernelSpecManager()
     is_python = kernel_language(name, specs) == "python"
     pairs = () if isinstance(parameters, Mapping) else parameters
     given = read_values(files=files, texts=texts, pairs=pairs)
     given.update(parameters if isinstance(parameters, Mapping) else {})
     known, checked = _parameters(notebook, document, given, is_python=is_python)
+    injected = {**default_references(known), **checked}
+    warnings += check_references(injected)
     run_uid = RunUid(uuid.uuid4().hex)
     folder = settings.runs / run_uid
-    if checked:
-        inject(document, checked)
+    if injected:
+        inject(document, injected)
     return Plan(
         run_uid=run_uid, notebook=notebook, output=_output(notebook, out, folder, run_uid), folder=folder,
         cwd=_cwd(notebook, cwd), document=document, kernel_name=name, specs=specs, is_python=is_python,
         parameters=known, given=checked, values=effective_values(known, checked), warnings=warnings,
+        secrets=variables(injected),
     )  # fmt: skip
+
+
+def _kernel_name(notebook: Path, document: NotebookNode) -> str | None:
+    """The kernel that the notebook names, or None.
+
+    Raises:
+        UsageError: it names something that is no name, or no kernel though it is written in another language.
+    """
+    spec = document.metadata.get("kernelspec") or {}
+    name = spec.get("name") if isinstance(spec, dict) else spec
+    if name and not (isinstance(spec, dict) and isinstance(name, str)):
+        raise UsageError(
+            f"{notebook.name} is not a valid notebook: metadata.kernelspec.name must be text.",
+            hint="Choose a kernel for it in JupyterLab and save it.",
+        )
+    language = (document.metadata.get("language_info") or {}) if not name else {}
+    language = language.get("name") if isinstance(language, dict) else None
+    if isinstance(language, str) and language.lower() not in ("", "python", "ipython"):
+        raise UsageError(
+            f"{notebook.name} names no kernel and is written in {language[:40]!r}.",
+            hint="Choose a kernel for it in JupyterLab and save it.",
+        )
+    if not name:
+        return None
+    if not isinstance(spec.get("display_name"), str):
+        spec["display_name"] = name  # nbformat wants one
+    return str(name)
 
 
 def _parameters(
@@ -102,13 +141,16 @@ def _parameters(
         )
     if index is None or not is_python:
         return [], {}
+    properties = schema_properties(document)
     try:
-        known = infer_parameters(document.cells[index].source)
+        known = described(infer_parameters(document.cells[index].source), properties)
     except UsageError:
         if given:
             raise
         return [], {}  # the cell will raise its own SyntaxError
-    return known, check_values(known, given)
+    checked = check_values(known, given)
+    check_limits(checked, properties)
+    return known, checked
 
 
 def _output(notebook: Path, out: Path | None, folder: Path, run_uid: str) -> Path:
@@ -117,9 +159,18 @@ def _output(notebook: Path, out: Path | None, folder: Path, run_uid: str) -> Pat
         return folder / notebook.name
     if re.match(r"[a-z][a-z0-9+.-]+:/", str(out)):  # a Path has one slash less than the URL had
         raise UsageError(f"The output {str(out)!r} must be a local file.", hint="Copy it afterwards.")
-    path = Path(os.path.realpath(Path(out).absolute()))  # a link keeps pointing to what is replaced
-    if path.is_dir():
+    try:
+        path = Path(os.path.realpath(Path(out).absolute()))  # a link keeps pointing to what is replaced
+        there = stat.S_IFMT(path.stat().st_mode)
+    except FileNotFoundError:
+        there = stat.S_IFREG
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"The output {str(out)[:200]!r} cannot be: {reason}.", hint="Name another file.") from None
+    if there == stat.S_IFDIR:
         raise UsageError(f"The output {out} is a folder.", hint=f"Name a file in it: {Path(out) / notebook.name}")
+    if there != stat.S_IFREG:
+        raise UsageError(f"The output {out} is no regular file.", hint="Name another file; nothing was changed.")
     if path == Path(os.path.realpath(notebook)) or (path.exists() and path.samefile(notebook)):
         raise UsageError(f"The output {out} is the notebook itself.", hint="Name another file; nothing was changed.")
     if not path.parent.is_dir():

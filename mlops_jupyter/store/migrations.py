@@ -130,6 +130,37 @@ CREATE TABLE audit (
     subject {text} NOT NULL, detail {text} NOT NULL, previous {text} NOT NULL, digest {text} NOT NULL)
 """
 
+_VERIFICATIONS = """
+CREATE TABLE verifications (
+    seq {seq}, notebook {text} NOT NULL, output {text} NOT NULL, digest {text} NOT NULL, grade {text},
+    document {text} NOT NULL, at {real} NOT NULL);
+CREATE INDEX verifications_by_digest ON verifications (digest);
+CREATE INDEX verifications_by_output ON verifications (output)
+"""
+
+_SNAPSHOTS = """
+CREATE TABLE snapshots (
+    run_uid {text} NOT NULL, name {text} NOT NULL, digest {text} NOT NULL, state {text} NOT NULL, module {text},
+    object {text}, size {big} NOT NULL, at {real} NOT NULL, PRIMARY KEY (run_uid, name, digest)) {clustered};
+CREATE INDEX snapshots_by_digest ON snapshots (digest, name);
+CREATE INDEX snapshots_by_object ON snapshots (object) WHERE object IS NOT NULL
+"""
+
+_REPRODUCTIONS = """
+CREATE TABLE reproductions (
+    seq {seq}, run_uid {text} NOT NULL, at {real} NOT NULL, verdict {text} NOT NULL, document {text} NOT NULL);
+CREATE INDEX reproductions_by_run ON reproductions (run_uid)
+"""
+
+_REGISTRATIONS = """
+CREATE TABLE registrations (
+    registration_id {text} PRIMARY KEY, registry {text} NOT NULL, name {text} NOT NULL, version {big} NOT NULL,
+    run_uid {text}, model_uid {text}, execution_id {text}, file {text}, digest {text} NOT NULL,
+    model_id {text}, at {real} NOT NULL);
+CREATE INDEX registrations_by_name ON registrations (name, version);
+CREATE INDEX registrations_by_run ON registrations (run_uid)
+"""
+
 _JOBS = """
 CREATE TABLE jobs (
     job_id {text} PRIMARY KEY, state {text} NOT NULL, reason {text} NOT NULL, created_at {real} NOT NULL,
@@ -185,7 +216,11 @@ MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("0001_telemetry", _telemetry),
     ("0002_outbox", _script(_OUTBOX)),
     ("0003_control", _script(_CONTROL)),
+    ("0004_verifications", _script(_VERIFICATIONS)),
+    ("0005_registrations", _script(_REGISTRATIONS)),
     ("0006_jobs", _script(_JOBS)),
+    ("0007_snapshots", _script(_SNAPSHOTS)),
+    ("0008_reproductions", _script(_REPRODUCTIONS)),
 )
 
 

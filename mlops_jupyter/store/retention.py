@@ -12,7 +12,7 @@ _RUN_STREAMS = tuple(stream for stream in STREAMS if stream != "executions")
 
 _DIGESTS = (
     "SELECT digest FROM artifacts UNION SELECT digest FROM models UNION SELECT input_example FROM models "
-    "UNION SELECT digest FROM datasets UNION SELECT digest FROM versions WHERE kind = 'file'"
+    "UNION SELECT digest FROM datasets UNION SELECT object FROM snapshots"
 )
 
 
@@ -41,7 +41,7 @@ def remove_runs(connection: Connection, run_uids: list[RunUid]) -> None:
     """
     with connection.transaction():
         for uid in run_uids:
-            for table in ("latest_metrics", "tags", "dead_letters", "runs"):
+            for table in ("latest_metrics", "tags", "dead_letters", "snapshots", "reproductions", "runs"):
                 connection.execute(f"DELETE FROM {table} WHERE run_uid = ?", (uid,))
             connection.execute("DELETE FROM deliveries WHERE local_id = ?", (uid,))
         reached = _reached(connection)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -31,6 +31,8 @@ class SQLiteConnection:
 
     def __init__(self, path: Path | str, *, read_only: bool = False) -> None:
         self.path = str(path)
+        self.scrub: Callable[[str], str] | None = None
+        """Applied to every text that is written: what takes known secrets out."""
         self._read_only = read_only
         self._lock = threading.RLock()
         self._depth = 0
@@ -77,6 +79,8 @@ class SQLiteConnection:
 
     def execute(self, statement: str, values: Sequence[Value] = ()) -> list[Row]:
         raw = self._connection()
+        if self.scrub is not None:
+            values = self._scrubbed(values, self.scrub)
         for value in values:
             if isinstance(value, str) and "\0" in value:
                 values = storable_values(values)
@@ -91,9 +95,14 @@ class SQLiteConnection:
         except OverflowError as error:
             raise _too_large(error) from error
 
+    def _scrubbed(self, values: Sequence[Value], scrub: Callable[[str], str]) -> Sequence[Value]:
+        return [scrub(value) if isinstance(value, str) else value for value in values]
+
     def executemany(self, statement: str, rows: Iterable[Sequence[Value]]) -> None:
         with self.transaction():
             raw = self._connection()
+            if self.scrub is not None:
+                rows = [self._scrubbed(row, self.scrub) for row in rows]
             try:
                 raw.executemany(statement, [storable_values(row) for row in rows])
             except sqlite3.Error as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mlops_jupyter.entities import EntityKind, SessionId
 from mlops_jupyter.errors import TargetNotFoundError, UsageError
-from mlops_jupyter.notebook import GatheredSlice, read_notebook, static_records
+from mlops_jupyter.notebook import GatheredSlice, NotebookDocument, read_notebook, static_records
 from mlops_jupyter.provenance import MemorySource, Slice, backward_slice
 from mlops_jupyter.provenance.slices import Certainty
 from mlops_jupyter.store import executions as records
@@ -69,6 +69,16 @@ def gather(
         at_position(store, sessions[0] if sessions else None, target)
     names = provenance.known_names(store, EntityKind.VARIABLE, session_id=sessions[0]) if sessions else []
     raise not_found(str(target), names)
+
+
+def document_of(workspace: Workspace, found: GatheredSlice) -> NotebookDocument | None:
+    """The notebook that the slice is of as it is now, for its Markdown; None where it cannot be read."""
+    if found.notebook is None:
+        return None
+    try:
+        return read_notebook(workspace.settings.root / found.notebook)
+    except (UsageError, TargetNotFoundError):
+        return None
 
 
 def _recorded(

@@ -18,6 +18,10 @@ _TEMPLATE = """\
 # data_url = "s3://bucket/mlops"           # exchange for data and models; default: .mlops/cache/
 # capture_models = true                    # keep the bytes of fitted models
 # model_size_limit = 268435456             # bytes
+
+# [data]
+# snapshot_limit = 67108864                # bytes: larger files that a run reads are not copied; 0: none is
+# snapshot_total = 10737418240             # bytes of all copies together
 """
 
 

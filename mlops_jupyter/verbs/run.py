@@ -77,11 +77,29 @@ def run(
     return document
 
 
+def describe(notebook: Path) -> dict[str, Any]:
+    """The parameters that ``notebook`` takes; the document of ``mlops run NOTEBOOK --help --json``. Starts nothing.
+
+    Raises:
+        TargetNotFoundError: there is no such notebook.
+        UsageError: it is no notebook.
+    """
+    from mlops_jupyter.runner.listing import list_parameters
+
+    notebook = Path(notebook)
+    _check_exists(notebook)
+    return list_parameters(notebook)
+
+
 def _check_exists(notebook: Path) -> None:
     """Before a workspace is made for it: a typo must not leave a folder behind."""
-    if notebook.is_dir():
+    try:
+        is_folder, exists = notebook.is_dir(), notebook.exists()
+    except OSError as error:  # a name that is too long
+        raise UsageError(f"{str(notebook)[:200]!r} cannot be read: {error.strerror or error}.") from None
+    if is_folder:
         raise UsageError(f"{notebook} is a folder, not a notebook.", hint="Name the .ipynb file in it.")
-    if not notebook.exists():
+    if not exists:
         raise TargetNotFoundError(
             f"There is no notebook {str(notebook)!r}.", hint="Check the path and the current folder."
         )
@@ -161,19 +179,19 @@ def as_document(result: RunResult) -> dict[str, Any]:
         },
         "lineage": result.lineage,
         "warnings": list(result.warnings),
-        "parameters": {name: _json(value) for name, value in result.parameters.items()},
+        "parameters": {name: as_json(value) for name, value in result.parameters.items()},
         "delivered": result.delivered,
     }
 
 
-def _json(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     """Plain data as strict JSON: NaN and infinities as text, tuples and sets as lists, keys as text."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, dict):
-        return {str(key): _json(item) for key, item in value.items()}
+        return {str(key): as_json(item) for key, item in value.items()}
     if isinstance(value, set):
-        return [_json(item) for item in sorted(value, key=repr)]
+        return [as_json(item) for item in sorted(value, key=repr)]
     if isinstance(value, list | tuple):
-        return [_json(item) for item in value]
+        return [as_json(item) for item in value]
     return value if value is None or isinstance(value, bool | int | float | str) else repr(value)

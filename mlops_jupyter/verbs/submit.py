@@ -144,9 +144,9 @@ def _plain(value: Any) -> Any:
 
 
 def _json_of(given: Mapping[str, Any]) -> dict[str, Any]:
-    from .run import _json
+    from .run import as_json
 
-    return {name: _json(value) for name, value in given.items()}
+    return {name: as_json(value) for name, value in given.items()}
 
 
 def _actor(root: Path) -> str:

@@ -546,7 +546,7 @@ def test_a_hook_that_fails_does_not_fail_the_users_open(tracker: FileTracker, mo
 
     tracker.begin()
     with monkeypatch.context() as patch:
-        patch.setattr(tracker._rules, "key", broken)
+        patch.setattr(tracker.rules, "key", broken)
         assert Path("a").write_text("x") == 1
     tracker.end()  # has no file to tell of: the fault is told all the same
     assert any("ours" in fault for fault in tracker.faults)

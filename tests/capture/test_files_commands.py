@@ -102,7 +102,7 @@ def test_the_snapshot_is_shallow_capped_and_of_data(tmp_path: Path, monkeypatch:
         (tmp_path / name).write_text("")
     (tmp_path / "loop").symlink_to(tmp_path)
     found = snapshot(tmp_path, PathRules(tmp_path))
-    assert sorted(str(Path(path).relative_to(tmp_path)) for path in found) == [
+    assert sorted(str(Path(path).relative_to(tmp_path)) for path in found if not path.endswith("/")) == [
         "a.csv",
         "x/b.csv",
         "x/y/c.csv",

@@ -127,6 +127,19 @@ def test_experiment_from_the_environment(ipython: InteractiveShell, monkeypatch:
     assert [found.experiment for found in runs()] == ["Default", "from environment"]
 
 
+def test_cells_of_one_millisecond_each_record_their_values(
+    ipython: InteractiveShell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A value that the cell before recorded in the same millisecond is none that this cell logged itself."""
+    monkeypatch.setattr("time.time", lambda: 1_700_000_000.0)
+    run(ipython, "%track on whole")
+    run(ipython, "alpha = 0.5\nloss = alpha * 4")
+    run(ipython, "loss = alpha * 3")
+    run(ipython, "%track off")
+    (whole,) = runs()
+    assert [m.value for m in store_runs.metric_history(session().store, whole.run_uid, "loss")] == [2.0, 1.5]
+
+
 def test_steps_of_one_run(ipython: InteractiveShell) -> None:
     run(ipython, "%track on whole")
     run(ipython, "alpha = 0.5\nloss = alpha * 4")

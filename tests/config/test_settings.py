@@ -236,3 +236,17 @@ def test_on_a_network_file_system_the_databases_are_kept_locally(
     assert (settings.home / "state").read_text() == f"{settings.state}\n"
     told = _load(project, MLOPS_STATE_DIR="../state")
     assert told.state == project.parent / "state"
+
+
+def test_settings_of_snapshots_are_in_a_table_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "mlops.toml").write_text("[data]\nsnapshot_limit = 5\nsnapshot_total = 7\n[gates.x]\nanything = 1\n")
+    settings = _load(tmp_path)
+    assert (settings.snapshot_limit, settings.snapshot_total) == (5, 7)
+    assert _load(tmp_path, MLOPS_DATA_SNAPSHOT_LIMIT="0").snapshot_limit == 0
+
+
+@pytest.mark.parametrize("line", ["snapshot_limit = -1", "snapshot_limit = 'x'", "snapshot_limit = true", "other = 1"])
+def test_wrong_settings_of_snapshots(tmp_path: Path, line: str) -> None:
+    (tmp_path / "mlops.toml").write_text(f"[data]\n{line}\n")
+    with pytest.raises(UsageError, match=r"\[data\]"):
+        _load(tmp_path)

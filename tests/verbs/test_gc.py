@@ -13,7 +13,7 @@ import pytest
 from mlops_jupyter.data.exchange import open_exchange
 from mlops_jupyter.entities import Artifact, Digest, Run, RunStatus
 from mlops_jupyter.errors import UsageError
-from mlops_jupyter.store import FileLock, executions, outbox, runs
+from mlops_jupyter.store import FileLock, executions, outbox, runs, snapshots
 from mlops_jupyter.store.changes import current_cursor
 from mlops_jupyter.verbs.gc import gc
 from mlops_jupyter.workspace import Workspace, open_workspace
@@ -197,3 +197,22 @@ def test_an_object_that_is_put_again_is_young_again(workspace: Workspace) -> Non
     assert exchange.put_bytes(b"put again") == digest
     gc(workspace, older_than_days=0)
     assert path.exists()
+
+
+def test_snapshots_stay_as_long_as_their_run(workspace: Workspace) -> None:
+    digest, path = _object(workspace, b"data", days=90)
+    run = _deleted_run(workspace)
+    snapshots.add_snapshots(
+        workspace.store,
+        [
+            snapshots.Snapshot(
+                run_uid=run.run_uid, name="data.csv", digest=digest, object=digest, state=snapshots.SnapshotState.KEPT
+            )
+        ],
+    )
+    gc(workspace, older_than_days=30)
+    assert path.exists(), "the run is deleted, but not for long enough"
+    _deliver_everything(workspace)
+    assert gc(workspace, older_than_days=0)["removed"]["runs"] == 1
+    gc(workspace, older_than_days=30)
+    assert not path.exists()

@@ -1,0 +1,96 @@
+"""``mlops convert``."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ._output import echo, emit_json, heading, lasted, plain, table
+from ._verification import show_verification
+
+if TYPE_CHECKING:
+    from mlops_jupyter.verbs.convert import Level
+
+
+@click.command()
+@click.argument("notebook", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The notebook to write.")
+@click.option("--target", metavar="NAME", help="Variable to make, or a cell's position (0-based).")
+@click.option("-p", "--parameter", "names", multiple=True, metavar="NAME", help="Take this parameter and no others.")
+@click.option("--parameters", "limit", type=click.IntRange(0), default=8, show_default=True, help="Most to take.")
+@click.option(
+    "--verify",
+    type=click.Choice(["fast", "full", "none"]),
+    default="fast",
+    show_default=True,
+    help="How the result is checked by running it in a scratch copy.",
+)
+@click.option("--budget", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Most time for the check.")
+@click.option("--force", is_flag=True, help="Replace OUTPUT where it is a file of yours.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+def convert(
+    notebook: Path,
+    output: Path,
+    target: str | None,
+    names: tuple[str, ...],
+    limit: int,
+    verify: Level,
+    budget: float | None,
+    force: bool,
+    as_json: bool,
+) -> int:
+    """Make a clean notebook with parameters from what NOTEBOOK really ran, and check that it gives the same.
+
+    Without --target: the latest executions of tracked cells and what wrote files; where there are none, the results
+    at the end. A notebook that was never tracked is converted by its text, and the result says so.
+    """
+    from mlops_jupyter.verbs.convert import convert as convert_verb
+
+    def progress(text: str) -> None:
+        click.echo(f"mlops: {plain(text)}", err=True)
+
+    document = convert_verb(
+        notebook,
+        output,
+        target=target,
+        names=names or None,
+        limit=limit,
+        verify=verify,
+        budget=budget,
+        force=force,
+        on_progress=None if as_json and not sys.stderr.isatty() else progress,
+    )
+    if as_json:
+        emit_json(document)
+    else:
+        show(document)
+    return 3 if (document["verification"] or {}).get("grade") == "C" else 0
+
+
+def show(document: dict[str, Any]) -> None:
+    """A conversion for people."""
+    cells = document["cells"]
+    heading(
+        f"{document['output']}  from {document['notebook']} ({document['origin']}), in {lasted(document['duration'])}"
+    )
+    echo(f"  makes     {plain(document['target'])}")
+    echo(f"  cells     {cells['kept']} kept, {cells['dropped']} left out, {cells['appendix']} in the appendix")
+    for each in document["inputs"]:
+        echo(f"  reads     {plain(each['path'])}")
+    if document["parameters"]:
+        table(
+            ["PARAMETER", "TYPE", "DEFAULT", "FOUND AS", "HELP"],
+            [[p["name"], p["type"], repr(p["default"]), p["reason"], p["help"]] for p in document["parameters"]],
+        )
+    for note in document["notes"]:
+        echo(f"  note      {plain(note)}")
+    if document["verification"] is not None:
+        show_verification(document["verification"])
+    first = document["parameters"][0] if document["parameters"] else None
+    given = f" -p {first['name']} {shlex.quote(str(first['default']))}" if first else ""
+    command = f"mlops run {shlex.quote(document['output'])}{given}"
+    echo(f"  next      {plain(command)}")

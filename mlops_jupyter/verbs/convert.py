@@ -1,0 +1,410 @@
+"""``convert``: a clean, parameterized notebook from what was recorded of a messy one."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from mlops_jupyter.entities import CellExecution, EntityKind, EntityVersion, Origin, SessionId
+from mlops_jupyter.errors import TargetNotFoundError, UsageError
+from mlops_jupyter.notebook import GatheredSlice, NotebookDocument, read_notebook, static_records, write_atomically
+from mlops_jupyter.notebook.candidates import Candidate
+from mlops_jupyter.notebook.conversion import Conversion, Known, convert_slice
+from mlops_jupyter.notebook.leaves import Roots, cell_key, default_roots, display_leaves, track_arguments
+from mlops_jupyter.notebook.refusals import check, check_language, texts_of
+from mlops_jupyter.provenance import MemorySource, Records, backward_slice, count_of, slice_of_many, without_magics
+from mlops_jupyter.store import Connection
+from mlops_jupyter.store import executions as records_of
+from mlops_jupyter.store.runs import load_runs
+from mlops_jupyter.workspace import Workspace, open_workspace
+
+from ._targets import file_names, not_found
+from .run import as_json
+
+Level = Literal["fast", "full", "none"]
+OnProgress = Callable[[str], None]
+"""Called with one line for people, when a part of the work begins."""
+
+_MOST_HASHED = 256 * 1024 * 1024
+"""Bytes: whether a larger input is as it was is told by its size alone."""
+_STATIC = "No recorded run makes it: the notebook is converted by its text and may keep or miss a cell."
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Everything that one session recorded, or that the text of a notebook says."""
+
+    records: Records
+    origin: Literal["recorded", "static"]
+    notebook: str | None
+    headless: bool = False
+    notes: tuple[str, ...] = ()
+
+    def last(self, name: str) -> EntityVersion | None:
+        """The latest version of a variable that is not its deletion."""
+        found = [
+            v
+            for v in self.records.versions
+            if v.kind is EntityKind.VARIABLE and v.name == name and v.execution_id is not None and not v.deleted
+        ]
+        return max(found, key=lambda v: v.at, default=None)
+
+    @property
+    def names(self) -> list[str]:
+        """Variables that it made."""
+        found = (v for v in self.records.versions if v.kind is EntityKind.VARIABLE and v.execution_id is not None)
+        return list(dict.fromkeys(v.name for v in found))
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A conversion that is not written yet."""
+
+    conversion: Conversion
+    found: GatheredSlice
+    texts: Mapping[str, str]
+    """By execution id, texts instead of recorded ones in which secrets are blanked."""
+
+
+def convert(
+    notebook: Path,
+    out: Path,
+    *,
+    target: str | int | None = None,
+    names: Sequence[str] | None = None,
+    limit: int = 8,
+    verify: Level = "fast",
+    budget: float | None = None,
+    force: bool = False,
+    on_progress: OnProgress | None = None,
+) -> dict[str, Any]:
+    """Write ``out``, a notebook that makes ``target`` again without this one; fits ``convert.json``.
+
+    Args:
+        notebook: path, from the current folder.
+        out: path of the new notebook. One that was converted before is replaced.
+        target: a variable's name or a position; None: what the notebook is about (``notebook.leaves.default_roots``).
+        names: candidates for parameters to take, and no others.
+        limit: most parameters to take where ``names`` is not given.
+        verify: how much of the result is checked by running it.
+        budget: seconds that the check may take.
+        force: replace ``out`` also where it is somebody's own.
+        on_progress: told what begins.
+
+    Raises:
+        UsageError: it cannot be converted; the message says why. Nothing was written.
+        TargetNotFoundError: there is no such notebook, or nothing makes the target.
+        TransientError: the disk is full.
+    """
+    began = time.monotonic()
+    notebook, out = Path(notebook), Path(out)
+    tell = on_progress or (lambda _: None)
+    check_output(notebook, out, force=force)
+    tell(f"reading {notebook.name}")
+    with open_workspace(notebook.absolute().parent) as workspace:
+        made = make(workspace, notebook, target=target, names=names, limit=limit)
+        tell(f"writing {out.name}")
+        write_document(out, made.conversion.document)
+        told = as_document(made, notebook=notebook, out=out, duration=time.monotonic() - began)
+        if verify != "none":
+            from .verification import verify_conversion
+
+            told["verification"] = verify_conversion(
+                workspace,
+                made.conversion.document,
+                made.found,
+                notebook=notebook,
+                out=out,
+                level=verify,
+                budget=budget,
+                on_progress=on_progress,
+            )
+            write_document(out, made.conversion.document)  # with the grade
+    return told
+
+
+def make(
+    workspace: Workspace,
+    notebook: Path,
+    *,
+    target: str | int | None = None,
+    names: Sequence[str] | None = None,
+    limit: int = 8,
+) -> Made:
+    """The conversion of ``notebook`` and the slice that it was made from. Writes nothing.
+
+    Raises:
+        UsageError: it cannot be converted; the message says why.
+        TargetNotFoundError: there is no such notebook, or nothing makes the target.
+    """
+    if isinstance(target, str) and target.isdecimal():
+        target = int(target)
+    document, history = find_history(workspace, notebook, target)
+    check_language(document, name=str(notebook))
+    found = slice_history(history, target, where=str(notebook), document=document)
+    state = inputs_now(workspace.settings.root, found)
+    texts = texts_of(found, document)
+    check(found, texts, changed=[n for n, s in state.items() if s == "changed"], versions=history.records.versions)
+    found = replace(found, notes=(*found.notes, *_told_of_inputs(state)))
+    kept = {e.execution_id for e in found.kept}
+    shown = display_leaves(history.records, kept)
+    texts |= {i: t for i, t in _texts_or_none(shown, found, document).items() if t is not None}
+    shown = tuple(e for e in shown if _texts_or_none((e,), found, document).get(e.execution_id, "") is not None)
+    left = {cell_key(e): e for e in history.records.executions if without_magics(e.source).strip()}
+    here = {cell_key(e) for e in (*found.kept, *shown)}
+    dropped = tuple(e for key, e in left.items() if key not in here)
+    conversion = convert_slice(
+        found,
+        document,
+        texts=texts,
+        shown=shown,
+        dropped=dropped,
+        known=Known(history=history.records.executions, run_params=_run_params(workspace.store, history)),
+        limit=limit,
+        names=names,
+    )
+    return Made(conversion, found, texts)
+
+
+def _run_params(store: Connection, history: History) -> dict[str, str]:
+    """Parameters of the runs that the session's executions are of, later ones last."""
+    runs = list(dict.fromkeys(e.run_uid for e in history.records.executions if e.run_uid is not None))
+    return {key: value for run in load_runs(store, runs) for key, value in run.params.items()}
+
+
+def _texts_or_none(
+    shown: Sequence[CellExecution], found: GatheredSlice, document: NotebookDocument | None
+) -> dict[str, str | None]:
+    """Texts of display cells with secrets; None where one is lost (the cell is then left out)."""
+    texts: dict[str, str | None] = {}
+    for execution in shown:
+        try:
+            texts |= texts_of(replace(found, kept=()), document, extra=(execution,))
+        except UsageError:
+            texts[execution.execution_id] = None
+    return texts
+
+
+def find_history(
+    workspace: Workspace, notebook: Path, target: str | int | None
+) -> tuple[NotebookDocument | None, History]:
+    """The notebook as it is now (None: gone) and the session to convert.
+
+    That is the latest session of the notebook that has the target, in a kernel of a person before headless ones;
+    without a target the latest in which a tracked cell succeeded, else the latest. Where none was recorded, the
+    history is made from the text.
+    """
+    store = workspace.store
+    candidates = file_names(workspace, str(notebook))
+    known = [(name, records_of.notebook_sessions(store, name)) for name in candidates]
+    name, sessions = next(((n, s) for n, s in known if s), (candidates[0], []))
+    path = notebook if notebook.is_absolute() or notebook.exists() else workspace.settings.root / notebook
+    document: NotebookDocument | None
+    try:
+        document = read_notebook(path)
+    except TargetNotFoundError:
+        if not sessions:
+            raise
+        document = None
+    check_language(document, name=str(notebook))
+    histories = (load_history(store, s, notebook=name) for s in _people_first(store, sessions))
+    fallback: History | None = None
+    for history in histories:
+        if target is None:
+            if any(track_arguments(e.source) is not None and e.status == "ok" for e in history.records.executions):
+                return document, history
+            fallback = fallback or history
+        elif (isinstance(target, str) and history.last(target) is not None) or (
+            isinstance(target, int) and 0 <= target < len(history.records.executions)
+        ):
+            return document, history
+    if fallback is not None:
+        return document, fallback
+    if document is None:
+        latest = load_history(store, sessions[0], notebook=name)
+        raise not_found(str(target), latest.names)
+    if not any(cell.source.strip() for cell in document.code_cells):
+        raise UsageError(f"{notebook} has no code to convert.", hint="Give a notebook with code cells.")
+    static = static_records(document, notebook=name)
+    return document, History(static.records, "static", name, notes=(_STATIC, *static.notes))
+
+
+def _people_first(store: Connection, sessions: Sequence[SessionId]) -> list[SessionId]:
+    headless = {s for s in sessions if (found := records_of.get_session(store, s)) and found.origin is Origin.HEADLESS}
+    return [s for s in sessions if s not in headless] + [s for s in sessions if s in headless]
+
+
+def load_history(store: Connection, session_id: SessionId, *, notebook: str | None) -> History:
+    """All that a session recorded."""
+    executions = records_of.session_executions(store, session_id)
+    ids = [e.execution_id for e in executions]
+    versions = {v.version_id: v for v in records_of.versions_generated(store, ids)}
+    uses = records_of.uses_by(store, ids)
+    wanted = {u.version_id for u in uses} | {v.previous for v in versions.values() if v.previous is not None}
+    outside = records_of.get_versions(store, sorted(wanted - set(versions)))
+    versions |= {v.version_id: v for v in outside}
+    session = records_of.get_session(store, session_id)
+    return History(
+        Records(tuple(executions), tuple(versions.values()), tuple(uses)),
+        "recorded",
+        notebook,
+        headless=session is not None and session.origin is Origin.HEADLESS,
+    )
+
+
+def inputs_now(root: Path, found: GatheredSlice) -> dict[str, Literal["same", "changed", "gone"]]:
+    """By name, what has become of the input files of a slice; those that cannot be told are left out."""
+    from mlops_jupyter.data import file_digest
+
+    state: dict[str, Literal["same", "changed", "gone"]] = {}
+    for file in found.inputs:
+        if file.kind is not EntityKind.FILE or file.digest is None or ":" in file.name:
+            continue
+        path = root / file.name
+        try:
+            size = path.stat().st_size
+            if file.size is not None and size != file.size:
+                state[file.name] = "changed"
+            elif size <= _MOST_HASHED and file.digest.startswith("sha256:"):
+                state[file.name] = "same" if file_digest(path) == file.digest else "changed"
+        except FileNotFoundError:
+            state[file.name] = "gone"
+        except (OSError, UsageError):
+            continue
+    return state
+
+
+def _told_of_inputs(state: Mapping[str, str]) -> list[str]:
+    notes = [f"{name} is not as it was when it was read." for name, now in state.items() if now == "changed"]
+    return notes + [f"{name}, which it reads, is not there any more." for name, now in state.items() if now == "gone"]
+
+
+def slice_history(
+    history: History, target: str | int | None, *, where: str, document: NotebookDocument | None = None
+) -> GatheredSlice:
+    """What makes the target, or what the session is about.
+
+    Without a target, results that cannot be converted are left out, and the notes say why, as long as others can.
+
+    Raises:
+        TargetNotFoundError: nothing makes it; the message names the closest.
+    """
+    source = MemorySource.of(history.records)
+    if target is None:
+        roots = default_roots(history.records, headless=history.headless)
+        if not roots.executions:
+            raise UsageError(f"{where} has no code to convert.", hint="Run its cells, or name a target.")
+        chosen, left = _convertible(history, roots, document) if roots.each else (roots.executions, [])
+        ids = {e.execution_id for e in chosen}
+        # What a root adds to a file needs what others had added before.
+        files = [v for v in history.records.versions if v.kind is EntityKind.FILE and v.execution_id in ids]
+        found = slice_of_many(source, target=roots.label, versions=files, executions=chosen)
+        found = replace(found, notes=(*left, *found.notes))
+    elif isinstance(target, int):
+        executions = history.records.executions
+        if not 0 <= target < len(executions):
+            hint = f"Positions go from 0 to {len(executions) - 1}." if executions else "It has no code."
+            raise TargetNotFoundError(f"{where} has no cell at position {target}.", hint=hint)
+        found = backward_slice(source, target=str(target), execution=executions[target])
+    else:
+        version = history.last(target)
+        if version is None:
+            raise not_found(target, history.names, where=where)
+        found = backward_slice(source, target=target, version=version)
+    return GatheredSlice.of(
+        replace(found, notes=(*history.notes, *found.notes)), origin=history.origin, notebook=history.notebook
+    )
+
+
+def _convertible(
+    history: History, roots: Roots, document: NotebookDocument | None
+) -> tuple[tuple[CellExecution, ...], list[str]]:
+    """The roots that can be converted, all where none can; and why the others cannot."""
+    source = MemorySource.of(history.records)
+    chosen, left = [], []
+    for root in roots.executions:
+        alone = GatheredSlice.of(
+            slice_of_many(source, target=roots.label, executions=(root,)),
+            origin=history.origin,
+            notebook=history.notebook,
+        )
+        try:
+            check(alone, texts_of(alone, document))
+        except UsageError as error:
+            left.append(f"In [{count_of(root)}] is left out: {error.message}")
+        else:
+            chosen.append(root)
+    return (tuple(chosen), left) if chosen else (roots.executions, [])
+
+
+def check_output(notebook: Path, out: Path, *, force: bool) -> None:
+    """Before anything is done: whether ``out`` may be written.
+
+    Raises:
+        UsageError: it is the notebook, a folder, somebody's own file, or its folder is missing.
+    """
+    if out.is_dir():
+        raise UsageError(f"{out} is a folder.", hint="Give the name of a notebook file; one notebook is written.")
+    if not out.parent.is_dir():
+        raise UsageError(f"The folder {out.parent} does not exist.", hint="Create it first.")
+    if out.exists() and notebook.exists() and out.samefile(notebook):
+        raise UsageError(f"{out} is the notebook itself.", hint="Give the converted one another name.")
+    if out.absolute() == notebook.absolute():
+        raise UsageError(f"{out} is the notebook itself.", hint="Give the converted one another name.")
+    if out.exists() and not force and not is_converted(out):
+        raise UsageError(
+            f"{out} exists and was not converted by this verb.", hint="Choose another name, or give --force."
+        )
+
+
+def is_converted(path: Path) -> bool:
+    """Whether a file is a notebook that a conversion wrote."""
+    try:
+        metadata = read_notebook(path).metadata
+    except (UsageError, TargetNotFoundError):
+        return False
+    ours = metadata.get("mlops")
+    return isinstance(ours, dict) and "converted" in ours
+
+
+def write_document(out: Path, document: dict[str, Any]) -> None:
+    """The document as a file, all of it or nothing; the same document gives the same bytes."""
+    text = json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    # A lone surrogate cannot be UTF-8; as \udxxx it is the JSON escape for itself.
+    write_atomically(out, text.encode("utf-8", "backslashreplace"))
+
+
+def as_document(made: Made, *, notebook: Path, out: Path, duration: float) -> dict[str, Any]:
+    """What is told of a conversion; fits ``convert.json``."""
+    conversion = made.conversion
+    return {
+        "notebook": str(notebook),
+        "output": str(out),
+        "origin": conversion.origin,
+        "target": made.found.target,
+        "cells": {
+            "kept": len(conversion.kept),
+            "dropped": len(conversion.dropped),
+            "appendix": len(conversion.appendix),
+        },
+        "parameters": [_parameter(p) for p in conversion.parameters],
+        "offered": [_parameter(p) for p in conversion.offered],
+        "inputs": [{"path": v.name, "digest": v.digest} for v in conversion.inputs],
+        "notes": list(conversion.notes),
+        "verification": None,
+        "duration": duration,
+    }
+
+
+def _parameter(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "name": candidate.name,
+        "type": candidate.annotation,
+        "default": as_json(candidate.default),
+        "help": candidate.help,
+        "reason": candidate.reason,
+    }

@@ -1,0 +1,190 @@
+"""Cases whose mess is that of the data libraries: views, in-place methods, random state, options."""
+
+# ruff: noqa: E501 - a cell is a line, as it reads best
+
+from __future__ import annotations
+
+from .model import Case
+
+SALES = "day,store,amount\n1,a,10\n2,b,20\n3,a,30\n4,c,45\n"
+FRAME = "import pandas as pd\ndf = pd.DataFrame({'a': [3.0, 1.0, None, 2.0], 'b': list('xyzx')})"
+
+CASES = (
+    Case(
+        name="seed-in-another-cell",
+        mess="The seed is set in one cell, and others draw from the same global generator.",
+        cells=("import numpy as np\nnp.random.seed(7)", "noise = np.random.rand(3)", "unrelated = np.random.rand(2)", "draw = np.random.randint(0, 1000)", "answer = draw + 1"),
+        target="answer",
+        kept=(0, 1, 2, 3, 4),
+        parameters=("seed",),
+    ),
+    Case(
+        name="seed-of-python",
+        mess="random is seeded, drawn from, seeded again, and drawn from in a function.",
+        cells=("import random\nrandom.seed(1)", "a = random.random()", "random.seed(42)", "def pick(n):\n    return random.sample(range(100), n)", "chosen = pick(3)"),
+        target="chosen",
+        kept=(0, 2, 3, 4),
+        parameters=("seed",),
+    ),
+    Case(
+        name="generator-object-of-numpy",
+        mess="A numpy Generator is used up by cell after cell.",
+        cells=("import numpy as np\nrng = np.random.default_rng(3)", "x = rng.normal(size=5)", "y = rng.normal(size=5)", "z = float(rng.normal())", "answer = round(z, 12)"),
+        target="answer",
+        kept=(0, 1, 2, 3, 4),
+        parameters=("seed|default_rng_seed|rng_seed|default_rng",),
+    ),
+    Case(
+        name="unseeded-model",
+        mess="A model is trained without any seed.",
+        cells=("from sklearn.ensemble import RandomForestClassifier\nfrom sklearn.datasets import load_iris", "X, y = load_iris(return_X_y=True)", "model = RandomForestClassifier(n_estimators=5)", "model.fit(X, y)", "depth = [int(t.get_depth()) for t in model.estimators_]"),
+        target="depth",
+        kept=(0, 1, 2, 3, 4),
+        random=True,
+        grade="B",
+        parameters=("n_estimators",),
+        static="random",
+    ),
+    Case(
+        name="time-dependent",
+        mess="A value is made of the clock.",
+        cells=("import time\nfrom datetime import datetime", "started = time.time()", "stamp = datetime.now().isoformat()", "tag = f'{stamp}-{started}'"),
+        target="tag",
+        kept=(0, 1, 2, 3),
+        random=True,
+        grade="B",
+        static="random",
+    ),
+    Case(
+        name="pipeline-and-grid-search",
+        mess="A Pipeline is tuned by a grid in a dict, and the best parameters go into another model.",
+        cells=(
+            "from sklearn.datasets import load_iris\nfrom sklearn.linear_model import LogisticRegression\nfrom sklearn.model_selection import GridSearchCV, train_test_split\nfrom sklearn.pipeline import Pipeline\nfrom sklearn.preprocessing import StandardScaler",
+            "X, y = load_iris(return_X_y=True)\nX_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.3, random_state=0)",
+            "grid = {'model__C': [0.1, 1.0, 10.0]}",
+            "pipe = Pipeline([('scale', StandardScaler()), ('model', LogisticRegression(max_iter=200))])",
+            "search = GridSearchCV(pipe, grid, cv=3)\nsearch.fit(X_train, y_train)",
+            "accuracy = search.best_estimator_.score(X_test, y_test)",
+        ),
+        target="accuracy",
+        value="round(accuracy, 10)",
+        kept=(0, 1, 2, 3, 4, 5),
+        parameters=("test_size", "random_state", "max_iter", "cv", "C|model_C|model__C|grid_model__C|grid_model_C"),
+    ),
+    Case(
+        name="column-through-a-view",
+        mess="A column's array is changed through a view of it.",
+        cells=("import numpy as np\ngrid = np.arange(12.0).reshape(3, 4)", "column = grid[:, 1]", "column[:] = 0", "np.multiply(grid[0], 10, out=grid[0])", "total = float(grid.sum())"),
+        target="total",
+        kept=(0, 1, 2, 3, 4),
+        equals="96.0",
+    ),
+    Case(
+        name="data-frame-columns",
+        mess="A DataFrame gets columns in cell after cell, also through a function and .loc.",
+        cells=(FRAME, "df['c'] = df['a'] * 2", "def mark(frame):\n    frame['d'] = frame['c'].rank()", "mark(df)", "df.loc[df['b'] == 'x', 'a'] = -1", "summary = df.to_csv()"),
+        target="summary",
+        kept=(0, 1, 2, 3, 4, 5),
+    ),
+    Case(
+        name="inplace",
+        mess="Methods with inplace=True, pop and insert.",
+        cells=(FRAME, "df.dropna(inplace=True)", "df.sort_values('a', inplace=True)\ndf.reset_index(drop=True, inplace=True)", "kind = df.pop('b')", "df.insert(0, 'id', range(len(df)))", "df.rename(columns={'a': 'value'}, inplace=True)", "out = df.to_dict('list')"),
+        target="out",
+        kept=(0, 1, 2, 3, 4, 5, 6),
+        equals="{'id': [0, 1, 2], 'value': [1.0, 2.0, 3.0]}",
+    ),
+    Case(
+        name="pandas-options",
+        mess="An option of pandas changes what text a frame becomes.",
+        cells=("import pandas as pd\npd.set_option('display.precision', 2)", "df = pd.DataFrame({'v': [1.23456]})", "pd.options.display.max_rows = 3", "text = df.to_string()"),
+        target="text",
+        kept=(0, 1, 2, 3),
+        parameters=(),
+    ),
+    Case(
+        name="warnings-filters",
+        mess="Warnings are turned into errors, which a later cell counts on.",
+        cells=("import warnings", "warnings.filterwarnings('ignore')", "warnings.simplefilter('error', UserWarning)", "def risky():\n    warnings.warn('careful')\n    return 'fine'", "try:\n    state = risky()\nexcept UserWarning:\n    state = 'warned'"),
+        target="state",
+        kept=(0, 1, 2, 3, 4),
+        equals="'warned'",
+    ),
+    Case(
+        name="fit-twice",
+        mess="A model is fitted, then fitted again on more, by the same object, and its attributes are changed.",
+        cells=(
+            "import numpy as np\nfrom sklearn.linear_model import SGDRegressor\nX = np.arange(20.0).reshape(-1, 1) / 20\ny = X[:, 0] * 3",
+            "model = SGDRegressor(random_state=0, max_iter=50, tol=None)", "model.fit(X, y)", "model.partial_fit(X[:5], y[:5])", "model.coef_ *= 2", "w = round(float(model.coef_[0]), 10)",
+        ),
+        target="w",
+        kept=(0, 1, 2, 3, 4, 5),
+        parameters=("max_iter", "random_state"),
+    ),
+    Case(
+        name="set-params",
+        mess="Parameters of a model are changed by set_params after it was made.",
+        cells=(
+            "from sklearn.datasets import load_iris\nfrom sklearn.tree import DecisionTreeClassifier\nX, y = load_iris(return_X_y=True)",
+            "tree = DecisionTreeClassifier(max_depth=1, random_state=0)", "tree.set_params(max_depth=2)", "tree.fit(X, y)", "score = round(tree.score(X, y), 10)",
+        ),
+        target="score",
+        kept=(0, 1, 2, 3, 4),
+        parameters=("max_depth", "random_state"),
+    ),
+    Case(
+        name="settings-in-a-dict",
+        mess="All settings are in one dict, which is changed and unpacked.",
+        cells=("params = {'n_estimators': 20, 'max_depth': 3, 'random_state': 0}", "params['max_depth'] = 2", "from sklearn.datasets import load_iris\nfrom sklearn.ensemble import RandomForestClassifier\nX, y = load_iris(return_X_y=True)", "model = RandomForestClassifier(**params).fit(X, y)", "depth = max(int(t.get_depth()) for t in model.estimators_)"),
+        target="depth",
+        kept=(0, 1, 2, 3, 4),
+        equals="2",
+        parameters=("n_estimators", "max_depth", "random_state"),
+    ),
+    Case(
+        name="plot-only",
+        mess="The notebook makes nothing but a plot.",
+        cells=("import matplotlib.pyplot as plt", "points = [1, 4, 9]", "fig = plt.figure()\nplt.plot(points)\nplt.title('squares')", "plt.show()"),
+        target="fig",
+        value="[list(line.get_ydata()) for line in fig.axes[0].lines]",
+        kept=(0, 1, 2),
+    ),
+    Case(
+        name="plots-beside-the-work",
+        mess="Plots and tables stand between the steps and change nothing.",
+        cells=(
+            FRAME, "import matplotlib.pyplot as plt\ndf['a'].plot()\nplt.show()", "clean = df.dropna()", "clean.describe()", "clean.plot(kind='bar')", "clean.head()",
+            "mean = float(clean['a'].mean())",
+        ),
+        target="mean",
+        kept=(0, 2, 6),
+        equals="2.0",
+    ),
+    Case(
+        name="styles-for-the-plot",
+        mess="Settings of matplotlib in one cell, a figure made in another and filled in a third.",
+        cells=("import matplotlib.pyplot as plt\nplt.rcParams['lines.linewidth'] = 7", "fig, ax = plt.subplots()", "ax.plot([1, 2])", "width = ax.lines[0].get_linewidth()"),
+        target="width",
+        kept=(0, 1, 2, 3),
+        equals="7.0",
+    ),
+    Case(
+        name="merge-and-views-of-frames",
+        mess="Frames are cut out of each other, merged, and the first is changed later.",
+        cells=(
+            "import io\nimport pandas as pd\ntext = '''" + SALES + "'''", "sales = pd.read_csv(io.StringIO(text))", "stores = pd.DataFrame({'store': list('abc'), 'city': ['X', 'Y', 'Z']})",
+            "joined = sales.merge(stores, on='store')", "sales['amount'] = 0", "by_city = joined.groupby('city')['amount'].sum().to_dict()",
+        ),
+        target="by_city",
+        kept=(0, 1, 2, 3, 5),
+        equals="{'X': 40, 'Y': 20, 'Z': 45}",
+    ),
+    Case(
+        name="train-test-leak",
+        mess="Train and test parts share memory with the frame that is scaled in place later.",
+        cells=("import numpy as np\nX = np.arange(10.0)", "train, test = X[:7], X[7:]", "X -= X.mean()", "X /= 2", "m = float(test.max())"),
+        target="m",
+        kept=(0, 1, 2, 3, 4),
+        equals="2.25",
+    ),
+)  # fmt: skip
