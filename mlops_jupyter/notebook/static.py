@@ -35,7 +35,17 @@ from mlops_jupyter.provenance import Records
 from . import static_ambient as ambient
 from .document import Cell, NotebookDocument
 from .static_files import ANY, Files, files_of, functions_in, may_match
-from .static_values import CHANGE_ARGUMENTS, ITERATOR, PLOTTING, PURE_FUNCTIONS, PURE_METHODS, RANDOM, Value, Values
+from .static_values import (
+    CHANGE_ARGUMENTS,
+    ITERATOR,
+    MISSING,
+    PLOTTING,
+    PURE_FUNCTIONS,
+    PURE_METHODS,
+    RANDOM,
+    Value,
+    Values,
+)
 
 _SESSION = SessionId("static")
 _SAID = (TouchKind.ITEM, TouchKind.ATTRIBUTE, TouchKind.AUGMENTED, TouchKind.INPLACE, TouchKind.OUT)
@@ -194,9 +204,16 @@ def _run(state: _State, position: int, cell: Cell) -> None:
 
 
 def _reads(state: _State, execution: CellExecution, analysis: CellAnalysis, ran: Iterable[Function]) -> None:
+    magics = {magic.at_line for magic in analysis.magics}  # ``!echo $HOME`` may mean the shell's
     for load in analysis.loads:
         if load.exposed or load.deferred:
-            sure = load.exposed and load.certain and not load.deferred and load.at.branch < 0
+            sure = (
+                load.at.line not in magics
+                and load.exposed
+                and load.certain
+                and not load.deferred
+                and load.at.branch < 0
+            )
             state.read(execution, load.name, Grade.DECLARED, "read in the text", sure=sure)
     for function in ran:
         for name in function.reads:
@@ -258,7 +275,12 @@ def _mutations(
     ran: Iterable[Function],
     before: Mapping[str, Value],
 ) -> None:
-    for touch in [*analysis.touches, *(t for f in ran for t in f.touches)]:
+    looked = [
+        Touch(load.name, TouchKind.RECEIVER, load.at, detail="__missing__")
+        for load in analysis.loads
+        if MISSING in state.values.of(load.name).packages
+    ]
+    for touch in [*looked, *analysis.touches, *(t for f in ran for t in f.touches)]:
         said = touch.kind in _SAID
         if touch.name in state.scalars or touch.name in state.values.modules:
             continue
@@ -276,7 +298,7 @@ def _mutations(
             state.write(execution, EntityKind.VARIABLE, name, strong=False, grade=grade, reason=str(touch.kind))
 
 
-def _harmless(state: _State, touch: Touch) -> bool:  # noqa: PLR0911 - one kind of touch after the other
+def _harmless(state: _State, touch: Touch) -> bool:
     """Whether a touch leaves its object as it was, as far as is known of libraries."""
     values = state.values
     value = values.of(touch.name)
@@ -288,6 +310,8 @@ def _harmless(state: _State, touch: Touch) -> bool:  # noqa: PLR0911 - one kind 
         )
     last = touch.detail.rpartition(".")[2]
     if touch.kind is TouchKind.RECEIVER:
+        if last == "info" and "logging" in value.packages:
+            return False
         if any(f.name == last for f in value.functions) or RANDOM in value.packages or ITERATOR in value.packages:
             return False
         return last in PURE_METHODS and not (value.packages & PLOTTING and last in ("plot", "hist", "title", "join"))

@@ -17,7 +17,10 @@ from mlops_jupyter.analysis import Function
 
 ITERATOR = "<iterator>"
 RANDOM = "<random>"
-"""Marks among the packages: a value that is used up by looking at it, a random generator."""
+MISSING = "<missing>"
+"""Marks among the packages: a value that is used up by looking at it, a random generator, a dictionary that makes the
+items that one looks for."""
+MARKS = frozenset({ITERATOR, RANDOM, MISSING})
 
 LIBRARIES = frozenset(
     """
@@ -48,7 +51,7 @@ PURE_METHODS = frozenset(
     """.split()  # noqa: SIM905 - as above
 )
 """Methods that leave their object as it is, and give another one."""
-_VIEWS = frozenset("values items keys get to_numpy filter groupby head tail astype".split())
+_VIEWS = frozenset(["values", "items", "keys", "get", "to_numpy", "filter", "groupby", "head", "tail", "astype"])
 """Of these, the ones whose result may share what their object holds."""
 PURE_FUNCTIONS = frozenset(
     """
@@ -56,12 +59,11 @@ PURE_FUNCTIONS = frozenset(
     zip isinstance type repr display any all reversed hash id callable hasattr format issubclass vars dir
     """.split()  # noqa: SIM905 - as above
 )
-_SHALLOW = frozenset("sorted list dict set tuple min max zip enumerate reversed iter next map filter getattr".split())
-_ITERATORS = frozenset("iter map filter zip enumerate reversed open reader DictReader islice chain cycle".split())
+_SHALLOW = frozenset(["sorted", "list", "dict", "set", "tuple", "min", "max", "zip", "enumerate", "reversed", "iter", "next", "map", "filter", "getattr"])
+_ITERATORS = frozenset(["iter", "map", "filter", "zip", "enumerate", "reversed", "open", "reader", "DictReader", "islice", "chain", "cycle"])
 _GENERATORS = frozenset({"default_rng", "RandomState", "Random", "Generator", "SystemRandom", "PRNGKey"})
 _VIEW_FUNCTIONS = frozenset(
-    "asarray ravel reshape atleast_1d atleast_2d squeeze transpose swapaxes broadcast_to from_numpy as_tensor array_split "
-    "split frombuffer partial iter chain islice wraps subplots gca gcf nditer moveaxis expand_dims diagonal".split()
+    ["asarray", "ravel", "reshape", "atleast_1d", "atleast_2d", "squeeze", "transpose", "swapaxes", "broadcast_to", "from_numpy", "as_tensor", "array_split", "split", "frombuffer", "partial", "iter", "chain", "islice", "wraps", "subplots", "gca", "gcf", "nditer", "moveaxis", "expand_dims", "diagonal"]
 )
 
 
@@ -119,7 +121,7 @@ class Values:
     def from_library(self, name: str) -> bool:
         """Whether a known library made the value, or it is one of its modules or functions."""
         packages = self.of(name).packages
-        return bool(packages) and packages - {ITERATOR, RANDOM} <= LIBRARIES
+        return bool(packages) and packages - MARKS <= LIBRARIES
 
     # ------------------------------------------------------------------ one cell
 
@@ -243,7 +245,7 @@ class Values:
 
     # ------------------------------------------------------------------ expressions
 
-    def value(self, node: ast.expr) -> Value:  # noqa: PLR0911 - one kind of expression after the other
+    def value(self, node: ast.expr) -> Value:
         """What an expression may give."""
         if isinstance(node, ast.Name):
             return self.of(node.id)
@@ -317,10 +319,12 @@ class Values:
         function = self.value(callee)
         root = _root(callee)
         module = root is not None and root in self.modules and isinstance(callee, ast.Attribute)
-        library = bool(function.packages) and function.packages - {ITERATOR, RANDOM} <= LIBRARIES
+        library = bool(function.packages) and function.packages - MARKS <= LIBRARIES
         found = Value({next(_NUMBERS)}, {**given.functions, **function.functions}, function.packages - {ITERATOR})
         if last in _GENERATORS:
             found.packages |= {RANDOM}
+        if last == "defaultdict":
+            found.packages |= {MISSING}
         if last in _ITERATORS or root in self.generators or "itertools" in function.packages:
             found.packages |= {ITERATOR}
         found.paths = self._path_of(node, last, callee, arguments)
