@@ -8,12 +8,9 @@ looked at.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .session import CaptureSession
 
 __all__ = ["current", "load", "load_headless", "unload"]
@@ -41,25 +38,10 @@ def load_headless() -> None:
     shell = get_ipython()
     if shell is not None:
         _load(shell)
-        _add_late_magics(shell)
+        from .headless import add_late_magics, end_in_order
 
-
-_LATE = ("lineage", "gather", "mlops")
-
-
-def _add_late_magics(shell: Any) -> None:
-    """``%lineage``, ``%gather`` and ``%mlops``, each of which is found when it is first used."""
-
-    def late(name: str) -> Callable[[str], Any]:
-        def magic(line: str) -> Any:
-            module = importlib.import_module("mlops_jupyter.magics")  # a layer above this one, named by text only
-            return getattr(module, name)(line)
-
-        return magic
-
-    for name in _LATE:
-        if name not in shell.magics_manager.magics["line"]:
-            shell.register_magic_function(late(name), magic_kind="line", magic_name=name)
+        add_late_magics(shell)
+        end_in_order(shell)
 
 
 def unload(shell: Any) -> None:

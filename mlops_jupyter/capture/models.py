@@ -49,8 +49,8 @@ def spool_model(
     estimator = fitted.reference()
     if estimator is None:
         return None
-    requirements = tuple(_requirements(estimator, distributions))
-    flavor = "sklearn" if _is_sklearn(estimator) else "pyfunc"
+    requirements = tuple(requirements_of(estimator, distributions))
+    flavor = "sklearn" if is_sklearn(estimator) else "pyfunc"
     record = ModelRecord(
         model_uid=new_uid(),
         name=name or fitted.class_name,
@@ -87,12 +87,13 @@ def _why(error: Exception) -> str:
         return f"cannot be pickled: {type(error).__name__}"
 
 
-def _is_sklearn(estimator: Any) -> bool:
+def is_sklearn(estimator: Any) -> bool:
+    """Whether it is an estimator of scikit-learn or derives from one; imports nothing."""
     base = getattr(sys.modules.get("sklearn.base"), "BaseEstimator", None)
     return base is not None and isinstance(estimator, base)
 
 
-def _requirements(estimator: Any, distributions: Mapping[str, str]) -> Iterable[str]:
+def requirements_of(estimator: Any, distributions: Mapping[str, str]) -> Iterable[str]:
     """Pinned distributions of the classes that the estimator consists of, and of what unpickling them
     needs."""
     wanted = [*_ALWAYS]

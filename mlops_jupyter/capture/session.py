@@ -95,6 +95,7 @@ class CaptureSession:
         self.settings = self._settings()
         self.origin = _origin()
         self.notebook = notebook_path(self.settings.root, os.environ, shell.user_ns)
+        self.folder_tag = _folder_tag(self.settings.root, self.notebook)
         self.user = actor(self.settings.root, os.environ)
         self.parent_run = RunUid(os.environ["MLOPS_PARENT_RUN"]) if os.environ.get("MLOPS_PARENT_RUN") else None
         self.sink = Sink(self.settings, self.faults)
@@ -366,7 +367,7 @@ class CaptureSession:
                 self._store_least(write_least)
 
         if record is None:
-            self.sink.later(store_all)
+            self.sink.later(write, store_all)
         else:
             store_all()
             record.show(self.shell, self.store)
@@ -406,6 +407,16 @@ class CaptureSession:
                 ensure_delivery(self.settings)
         except Exception as error:  # noqa: BLE001 - the next process delivers what is left
             self.faults.report("starting the delivery", error)
+
+
+def _folder_tag(root: Path, notebook: str | None) -> dict[str, str]:
+    """Where the kernel started, from the workspace's root, unless that is the notebook's folder."""
+    try:
+        here = os.path.relpath(os.getcwd(), root)  # noqa: PTH109 - of the kernel, as it is now
+    except (OSError, ValueError):
+        return {}
+    usual = os.path.dirname(notebook) or "." if notebook else "."  # noqa: PTH120 - a name, no path of this machine
+    return {} if here == os.path.normpath(usual) else {"mlops.cwd": here.replace(os.sep, "/")}
 
 
 def _origin() -> Origin:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -21,6 +22,9 @@ Write = Callable[[SQLiteConnection], None]
 _BUSY_MILLISECONDS = 250
 """How long a cell may wait for another writer; beyond it the record is kept and written after the next
 cell."""
+_GATHERING_SECONDS = 0.03
+"""How long the thread lets tasks gather, so that cells which follow each other at once are written together: a thread
+that writes after each of them takes the interpreter's lock from the next one."""
 _PENDING_LIMIT = 100_000
 
 
@@ -30,7 +34,7 @@ class Sink:
     ``write`` runs a function over the store in one transaction. Where the store is busy or the disk is full
     it keeps the function, in order, and tries again at the next write.
 
-    ``later`` hands a task to a thread, so that a cell of which only the lineage is recorded does not wait for SQLite:
+    ``later`` hands a write to a thread, so that a cell of which only the lineage is recorded does not wait for SQLite:
     each statement gives up the interpreter's lock, and getting it back from IPython's own history thread takes longer
     than the statement. What was handed over is written before anything else is written or read.
     """
@@ -40,7 +44,7 @@ class Sink:
         self._pid = os.getpid()
         self._pending: deque[Write] = deque()
         self._lock = threading.RLock()
-        self._tasks: deque[Callable[[], None]] = deque()
+        self._tasks: deque[tuple[Write, Callable[[], None]]] = deque()
         self._in_task = False
         self._wake = threading.Event()
         self._writer: threading.Thread | None = None
@@ -85,12 +89,15 @@ class Sink:
             self.settle()
             return self._write(function)
 
-    def later(self, task: Callable[[], None]) -> None:
-        """Run ``task``, which writes and raises nothing, soon, in order, and before the next write or read."""
+    def later(self, function: Write, alone: Callable[[], None]) -> None:
+        """Write soon, in order, and before the next write or read: together with what else waits, all or nothing.
+
+        Where that fails ``alone`` is called, which writes this by itself and raises nothing.
+        """
         if self.foreign or self.in_memory:
-            task()
+            alone()
             return
-        self._tasks.append(task)
+        self._tasks.append((function, alone))
         if self._writer is None:
             self._writer = threading.Thread(target=self._work, name="mlops-store", daemon=True)
             self._writer.start()
@@ -105,14 +112,35 @@ class Sink:
                 return  # a task writes: those behind it come after it
             self._in_task = True
             try:
-                while self._tasks:
-                    self._tasks.popleft()()
+                self._do_tasks()
             finally:
                 self._in_task = False
+
+    def _do_tasks(self) -> None:
+        while self._tasks:
+            batch = [self._tasks.popleft() for _ in range(len(self._tasks))]
+            if not self._write_together(batch):
+                for _, alone in batch:
+                    alone()
+
+    def _write_together(self, batch: list[tuple[Write, Callable[[], None]]]) -> bool:
+        if self._pending:
+            return False  # what was kept comes first
+        try:
+            with self.store.transaction():
+                for function, _ in batch:
+                    function(self.store)
+        except Exception:  # noqa: BLE001 - which of them it was is found, and told, when each is written alone
+            return False
+        except BaseException:  # interrupted: what was rolled back is done again
+            self._tasks.extendleft(reversed(batch))
+            raise
+        return True
 
     def _work(self) -> None:
         while True:
             self._wake.wait()
+            time.sleep(_GATHERING_SECONDS)
             self._wake.clear()
             self.settle()
 

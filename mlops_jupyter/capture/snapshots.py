@@ -40,6 +40,9 @@ CLOSE_SECONDS = 2.0
 CODE_LIMIT = 1024 * 1024
 """Bytes: a larger source file is recorded by its digest alone."""
 
+_DELAY = 0.02
+"""Seconds that the thread lets pass after a cell before it begins."""
+
 _MODULES_LIMIT = 2_000
 _SCRIPT = re.compile(r"^\s*(?:%run|[!%]\w*\s*python[\d.]*)\s+(?:-\S+\s+)*[\"']?([^\"'\s]+\.(?:py|ipy))\b", re.MULTILINE)
 
@@ -91,6 +94,7 @@ class SnapshotKeeper:
         self._modules_seen = 0
         self._tasks: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._hurry = threading.Event()
 
     def cell_ended(self, execution_id: ExecutionId, access: FileAccess, source: str, *, run_uid: RunUid | None) -> None:
         """A cell has run. Costs microseconds; ``run_uid`` is the run it belongs to, where it is tracked."""
@@ -114,8 +118,12 @@ class SnapshotKeeper:
         if self._thread is None or self._pid != os.getpid():
             return True
         done = threading.Event()
+        self._hurry.set()
         self._tasks.put(done.set)
-        return done.wait(seconds)
+        try:
+            return done.wait(seconds)
+        finally:
+            self._hurry.clear()
 
     def _reads_of(self, access: FileAccess) -> Iterator[_Read]:
         if not self._limit:
@@ -138,6 +146,8 @@ class SnapshotKeeper:
         with unobserved():
             while True:
                 task = self._tasks.get()
+                # The cell's answer goes out first: for the interpreter's lock it would wait longer than all this takes.
+                self._hurry.wait(_DELAY)
                 try:
                     task()
                 except Exception as error:  # noqa: BLE001 - a run without snapshots is a run all the same

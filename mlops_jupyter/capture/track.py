@@ -141,15 +141,14 @@ class Tracker:
                 track_line = None  # IPython shows the error and does not run the cell
             else:
                 self._begin_cell(options)
-        if self.current() is not None:
+        run = self.current()
+        if run is not None and run.kind != "parent":
             self.watcher.begin()
-            run = self.current()
-            if run is not None and run.kind == "steps":  # by time would not do: two cells end within one millisecond
+            if run.kind == "steps":  # by time would not do: two cells end within one millisecond
                 ((last,),) = self._session.store.execute("SELECT COALESCE(MAX(seq), 0) FROM metrics")
                 run.metrics_before = last
-            if run is not None and run.kind != "parent":
-                self.figures.start(self._session.shell)
-                self.environment.enter(run.run_uid)
+            self.figures.start(self._session.shell)
+            self.environment.enter(run.run_uid)
 
     def _begin_cell(self, options: TrackOptions) -> None:
         parent = self._steps or self._parent
@@ -172,6 +171,8 @@ class Tracker:
         if run is None:
             return None
         run.cells += 1
+        if run.kind == "parent":
+            return None  # the runner writes the end of its run; the execution names the run
         from .gathering import gather_record
 
         record = gather_record(self._session, run, finished, sightings, images)
@@ -221,6 +222,7 @@ class Tracker:
             **(
                 {"mlflow.source.name": session.notebook, "mlops.notebook": session.notebook} if session.notebook else {}
             ),
+            **session.folder_tag,
             **({"mlops.execution_id": cell.execution_id} if cell is not None else {}),
             **({"mlops.cell_id": cell.info.cell_id} if cell is not None and cell.info.cell_id else {}),
             **options.tags,

@@ -27,6 +27,10 @@ COMMANDS = {
     "gather": "lineage",
     "convert": "convert",
     "run": "run",
+    "register": "models",
+    "models": "models",
+    "submit": "jobs",
+    "jobs": "jobs",
 }
 """Command -> module that defines it, so that ``mlops --help`` and completion import none of them."""
 

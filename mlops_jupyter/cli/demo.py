@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ._output import echo, emit_json, heading, lasted, pairs, plain, table
+from ._output import echo, emit_json, heading, lasted, number, pairs, plain, table
 from .run import Progress
 
 
@@ -22,53 +22,90 @@ from .run import Progress
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 def demo(folder: Path, as_json: bool) -> int:
-    """A real notebook on real data, headless and tracked, and a report of what there is now."""
+    """A working session on real data, made a notebook that runs headless, proven, compared and registered."""
     from mlops_jupyter.verbs.demo import demo as demo_verb
 
     progress = Progress(as_json=False)
+
+    def step(text: str) -> None:
+        progress.close()
+        click.echo(f"· {text} …", err=True)
+
     try:
-        document = demo_verb(folder.absolute(), on_cell=progress)
+        document = demo_verb(folder.absolute(), on_step=step, on_cell=progress)
     finally:
         progress.close()
     if as_json:
         emit_json(document)
     else:
         show_report(document)
-    return int(document["result"]["exit_code"])
+    return 0 if document["conversion"]["verification"]["grade"] in ("A", "B") else 3
 
 
 def show_report(document: dict[str, Any]) -> None:
     """The report at the end of the demo."""
-    result = document["result"]
+    conversion = document["conversion"]
+    verification = conversion["verification"]
+    cells = conversion["cells"]
     echo()
-    heading(f"quickstart.ipynb ran headless: {result['state']} in {lasted(result['duration'])}")
+    heading(f"quickstart.ipynb became {Path(document['converted']).name}: grade {verification['grade']}")
+    echo(f"  {plain(verification['reason'])}")
+    echo(f"  {cells['kept']} cells kept, {cells['appendix']} in the appendix, {cells['dropped']} left out")
+    shown = "  ".join(f"{p['name']}={number(p['default'])}" for p in conversion["parameters"])
+    echo(f"  parameters found: {plain(shown)}")
+    echo()
+    heading("The numbers, in the session and headless")
+    other = "  ".join(f"{name}={number(value)}" for name, value in document["other"].items())
     table(
-        ["RUN", "STATUS", "NAME", "METRICS", "PARAMETERS", "MODEL", "DATA"],
+        ["TRACKED CELL", "METRIC", "INTERACTIVE", "HEADLESS, SAME", "", f"HEADLESS, {other}"],
+        [
+            [
+                row["cell"],
+                row["metric"],
+                _value(row["interactive"]),
+                _value(row["same"]),
+                "equal" if row["equal"] else "DIFFERS",
+                _value(row["other"]),
+            ]
+            for row in document["side_by_side"]
+        ],
+    )
+    heading("The runs")
+    labels = {"interactive": "session", "same": "headless", "other": f"headless, {other}"}
+    table(
+        ["RUN", "WHERE", "NAME", "METRICS", "PARAMETERS", "MODEL", "DATA"],
         [
             [
                 run["run_id"][:8],
-                run["status"],
+                labels[where],
                 run["name"],
-                pairs(run["metrics"], limit=2, short_first=True),
-                pairs(run["params"], limit=5),
+                pairs(run["metrics"], limit=1, short_first=True),
+                pairs(run["params"], limit=4),
                 " ".join(model["class"].rpartition(".")[2] for model in run["models"]),
                 " ".join(f"{data['name']} {' × '.join(map(str, data['shape']))}" for data in run["datasets"][:1]),
             ]
-            for run in document["runs"]
+            for where, runs in document["runs"].items()
+            for run in runs
         ],
     )
-    if document["best"]:
-        best = document["best"]
-        value = best["metrics"][document["metric"]]
-        heading(f"What the best model was made from ({best['name']}, {document['metric']} {value:.4g})")
-        for line in document["lineage"].splitlines():
-            echo(f"  {plain(line)}")
-        echo()
+    best, registered = document["best"], document["registered"]
+    value = best["metrics"][document["metric"]]
+    heading(f"Registered: {registered['name']} version {registered['version']}")
+    echo(f"  {best['name']} of run {best['run_id'][:8]}, {document['metric']} {value:.4f}")
+    echo(f"  load it with {plain(registered['load'])}")
+    echo()
+    heading("What it was made from")
+    for line in document["lineage"].splitlines():
+        echo(f"  {plain(line)}")
+    echo()
     heading("Where things are")
     for what, where in document["stored"].items():
         echo(f"  {what:<18} {plain(where)}")
     echo()
-    heading("Look further")
+    heading(f"Look further (all of this took {lasted(document['duration'])})")
     for what, command in document["commands"].items():
-        if command:
-            echo(f"  {what:<28} {plain(command)}")
+        echo(f"  {what:<28} {plain(command)}")
+
+
+def _value(value: Any) -> str:
+    return "" if value is None else f"{value:.6f}" if isinstance(value, float) else str(value)

@@ -31,7 +31,8 @@ from ._output import echo, emit_json, plain
 def lineage(target: str, direction: Direction | None, format_: str, as_json: bool) -> None:
     """What TARGET was made from, and what was made from it.
 
-    TARGET: path/to/file, a URL, run:ID, cell:EXECUTION_ID, cell:NOTEBOOK#CELL_ID, or a variable's name.
+    TARGET: path/to/file, a URL, run:ID, model:NAME/VERSION, model:NAME@ALIAS, cell:EXECUTION_ID,
+    cell:NOTEBOOK#CELL_ID, or a variable's name.
     """
     from mlops_jupyter.verbs.lineage import lineage as find
 

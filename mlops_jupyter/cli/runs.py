@@ -1,4 +1,4 @@
-"""``mlops runs``: list, show, compare, note, delete."""
+"""``mlops runs``: list, show, compare, reproduce, note, delete."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 from mlops_jupyter.workspace import open_workspace
 
 from ._output import echo, emit_json, heading, lasted, number, pairs, plain, table, when
+from .reproduce import reproduce
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 _TEAM = click.option("--team", is_flag=True, help="Read the team's PostgreSQL (MLOPS_STORE_URL).")
@@ -91,6 +92,8 @@ def show_document(run: Mapping[str, Any]) -> None:
         "notebook": run["notebook"],
         "started": when(run["start_time"]),
         "took": lasted(run["duration"]),
+        "deleted": when(run["deleted_time"]) and f"{when(run['deleted_time'])}; mlops gc removes it",
+        "reproduced": _reproduced(run["reproduced"]),
         "user": run["user"],
         "parent run": run["parent_run_id"],
         "MLflow run": run["mlflow_run_id"],
@@ -146,6 +149,10 @@ def show_document(run: Mapping[str, Any]) -> None:
     echo(f"  lineage     mlops lineage run:{run['run_id'][:8]}")
 
 
+def _reproduced(reproduced: Mapping[str, Any] | None) -> str:
+    return "" if reproduced is None else f"{when(reproduced['at'])}, {reproduced['verdict'].replace('_', ' ')}"
+
+
 @runs.command()
 @click.argument("run_ids", nargs=-1, required=True)
 @_TEAM
@@ -199,3 +206,6 @@ def delete(run_id: str, as_json: bool) -> None:
         emit_json(document)
     else:
         echo(f"Deleted run {document['run_id'][:8]}.")
+
+
+runs.add_command(reproduce)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -55,6 +56,23 @@ class Remote:
         """Bring a local file there, whole or not at all."""
         with self._translated("written"):
             self._put(source, self._place(digest))
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a small document under a name of its own, whole or not at all; replaces an earlier one."""
+        place = f"{self.root}/{name}"
+        with self._translated("written"), tempfile.TemporaryDirectory(prefix="mlops-") as folder:
+            source = Path(folder) / "document"
+            source.write_bytes(content)
+            self._put(source, place)
+
+    def read(self, name: str) -> bytes | None:
+        """The document under that name, or None where there is none."""
+        with self._translated("read"):
+            self.filesystem.invalidate_cache()
+            try:
+                return bytes(self.filesystem.cat_file(f"{self.root}/{name}"))
+            except FileNotFoundError:
+                return None
 
     def probe(self) -> float:
         """Write, read and remove a small object; seconds that took."""

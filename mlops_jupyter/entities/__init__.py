@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ._ids import Digest, ExecutionId, RunUid, SessionId, VersionId
+from ._jobs import Job, JobState, Resources
 from ._lineage import (
     CellExecution,
     EntityKind,
@@ -34,11 +35,14 @@ __all__ = [
     "ExecutionId",
     "ExecutionStatus",
     "Grade",
+    "Job",
+    "JobState",
     "Metric",
     "ModelRecord",
     "Origin",
     "Param",
     "ParamSource",
+    "Resources",
     "Run",
     "RunStatus",
     "RunUid",

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import stat
 from collections.abc import Callable
 from json.encoder import encode_basestring
 from pathlib import Path
@@ -20,6 +22,10 @@ from nbformat import NotebookNode
 
 from mlops_jupyter.errors import TargetNotFoundError, UsageError
 
+_DEEPEST = 200
+"""Levels of nesting that are taken: far more than any output has, far fewer than Python's stack."""
+_CELL_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+
 # nbformat's functions carry no types; these do.
 node: Callable[..., NotebookNode] = NotebookNode
 to_nodes: Callable[[Any], Any] = nbformat.from_dict
@@ -31,14 +37,16 @@ new_markdown_cell: Callable[[str], NotebookNode] = nbformat.v4.new_markdown_cell
 def read_notebook(path: Path) -> NotebookNode:
     """The notebook at ``path`` in nbformat 4.5, every cell with an id.
 
-    A cell without one (nbformat ≤ 4.4) gets an id from its position and text, so that two runs of the same file
-    name the same cell alike.
+    A cell without one (nbformat ≤ 4.4), or with one that nbformat does not allow, gets an id from its position and
+    text, so that two runs of the same file name the same cell alike.
 
     Raises:
         TargetNotFoundError: there is no such file.
         UsageError: a folder, not readable, not JSON, not a notebook of nbformat 4.
     """
     document = _load(path)
+    if _is_deeper(document, _DEEPEST):
+        raise UsageError(f"{path} is not a valid notebook: it is nested more than {_DEEPEST} levels deep.")
     version = document.get("nbformat")
     if version != 4:
         if version is None or not isinstance(version, int):
@@ -56,12 +64,15 @@ def read_notebook(path: Path) -> NotebookNode:
         raise UsageError(f"{path} is not a valid notebook: its metadata is no object.")
     notebook = rejoin_lines(to_nodes(document))
     _give_ids(notebook)
-    notebook.nbformat_minor = max(5, document.get("nbformat_minor") or 0)
+    minor = document.get("nbformat_minor")
+    notebook.nbformat_minor = max(5, minor) if isinstance(minor, int) else 5
     return notebook
 
 
 def _load(path: Path) -> dict[str, Any]:
     try:
+        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():  # a pipe or device may never end
+            raise UsageError(f"{path} is not a notebook: it is no regular file.", hint="Name the .ipynb file.")
         document = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise TargetNotFoundError(
@@ -78,6 +89,21 @@ def _load(path: Path) -> dict[str, Any]:
     return document
 
 
+def _is_deeper(value: Any, limit: int) -> bool:
+    """Whether lists and objects are nested more than ``limit`` levels deep."""
+    level = [value]
+    for _ in range(limit + 1):
+        level = [
+            part
+            for item in level
+            for part in (item.values() if isinstance(item, dict) else item)
+            if isinstance(part, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
 def _is_cell(cell: Any) -> bool:
     if not isinstance(cell, dict) or cell.get("cell_type") not in {"code", "markdown", "raw"}:
         return False
@@ -87,7 +113,7 @@ def _is_cell(cell: Any) -> bool:
     if not isinstance(cell.setdefault("metadata", {}), dict) or not isinstance(source, str | list):
         return False
     tags = cell["metadata"].get("tags", [])
-    if not isinstance(tags, list):
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
         return False
     if cell["cell_type"] == "code":
         cell.setdefault("execution_count", None)
@@ -100,7 +126,7 @@ def _give_ids(notebook: NotebookNode) -> None:
     taken: set[str] = set()
     for index, cell in enumerate(notebook.cells):
         cell_id = cell.get("id")
-        if not isinstance(cell_id, str) or not cell_id or cell_id in taken:
+        if not isinstance(cell_id, str) or not _CELL_ID.fullmatch(cell_id) or cell_id in taken:
             text = f"{index}\0{cell.source}".encode("utf-8", "surrogatepass")
             cell_id = hashlib.sha256(text).hexdigest()[:8]
             while cell_id in taken:

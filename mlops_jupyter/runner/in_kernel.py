@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,10 +47,17 @@ class KernelPlan:
 
 
 def execute(
-    notebook: NotebookNode, plan: KernelPlan, listener: Listener, *, limits: Limits, cancellation: Cancellation
+    notebook: NotebookNode,
+    plan: KernelPlan,
+    listener: Listener,
+    *,
+    limits: Limits,
+    cancellation: Cancellation,
+    meanwhile: Callable[[Ending], None] = lambda _: None,
 ) -> tuple[Ending, str | None]:
     """Start a kernel, load capture, execute the cells, stop the kernel.
 
+    ``meanwhile`` is called with the ending of the cells while the kernel ends, which takes it some tenths of a second.
     Returns why it ended, and one sentence that says why there is no lineage (None: there is).
     """
     env = {**plan.env, VARIABLE: ",".join(plan.secrets)} if plan.secrets else plan.env
@@ -69,6 +77,9 @@ def execute(
             kernel, notebook, listener, limits=limits, cancellation=cancellation, captured=warning is None
         ).run()
         kindly = kernel.is_idle
+        if kindly:
+            kernel.ask_to_stop()
+        meanwhile(ending)
         return ending, warning
     finally:
         kernel.stop(now=not kindly)

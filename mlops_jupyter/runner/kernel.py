@@ -122,6 +122,7 @@ class Kernel:
         self._peak: int | None = None
         self._requested: str | None = None
         self._answered: str | None = None
+        self._asked_at: float | None = None
         self._oom_before = oom_kills()
         self._children_before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
         self.info: Message = {}
@@ -354,10 +355,16 @@ class Kernel:
         self._loop.close()
         self._context.destroy(linger=0)
 
+    def ask_to_stop(self) -> None:
+        """Ask the kernel to end by itself, without waiting for it: ``stop`` does."""
+        if self._asked_at is None:
+            self._asked_at = time.monotonic()
+            with contextlib.suppress(Exception):  # a dead kernel has no channel to ask on
+                self.client.shutdown()
+
     def _stop_kindly(self) -> None:
-        with contextlib.suppress(Exception):  # a dead kernel has no channel to ask on
-            self.client.shutdown()
-        deadline = time.monotonic() + SHUTDOWN_GRACE
+        self.ask_to_stop()
+        deadline = (self._asked_at or 0.0) + SHUTDOWN_GRACE
         while time.monotonic() < deadline and not self._cancellation.repeated:
             if self._is_dead(dict(self._poller.poll(100))):
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -72,8 +73,8 @@ def make_plan(
     document = read_notebook(notebook)
     notebook = notebook.absolute()
     warnings: list[str] = []
-    name = document.metadata.get("kernelspec", {}).get("name")
-    if not name:
+    name = _kernel_name(notebook, document)
+    if name is None:
         name = "python3"
         warnings.append("The notebook names no kernel; python3 was used.")
     warnings += untrackable(document)
@@ -95,6 +96,33 @@ def make_plan(
         parameters=known, given=checked, values=effective_values(known, checked), warnings=warnings,
         secrets=variables(injected),
     )  # fmt: skip
+
+
+def _kernel_name(notebook: Path, document: NotebookNode) -> str | None:
+    """The kernel that the notebook names, or None.
+
+    Raises:
+        UsageError: it names something that is no name, or no kernel though it is written in another language.
+    """
+    spec = document.metadata.get("kernelspec") or {}
+    name = spec.get("name") if isinstance(spec, dict) else spec
+    if name and not (isinstance(spec, dict) and isinstance(name, str)):
+        raise UsageError(
+            f"{notebook.name} is not a valid notebook: metadata.kernelspec.name must be text.",
+            hint="Choose a kernel for it in JupyterLab and save it.",
+        )
+    language = (document.metadata.get("language_info") or {}) if not name else {}
+    language = language.get("name") if isinstance(language, dict) else None
+    if isinstance(language, str) and language.lower() not in ("", "python", "ipython"):
+        raise UsageError(
+            f"{notebook.name} names no kernel and is written in {language[:40]!r}.",
+            hint="Choose a kernel for it in JupyterLab and save it.",
+        )
+    if not name:
+        return None
+    if not isinstance(spec.get("display_name"), str):
+        spec["display_name"] = name  # nbformat wants one
+    return str(name)
 
 
 def _parameters(
@@ -131,9 +159,18 @@ def _output(notebook: Path, out: Path | None, folder: Path, run_uid: str) -> Pat
         return folder / notebook.name
     if re.match(r"[a-z][a-z0-9+.-]+:/", str(out)):  # a Path has one slash less than the URL had
         raise UsageError(f"The output {str(out)!r} must be a local file.", hint="Copy it afterwards.")
-    path = Path(os.path.realpath(Path(out).absolute()))  # a link keeps pointing to what is replaced
-    if path.is_dir():
+    try:
+        path = Path(os.path.realpath(Path(out).absolute()))  # a link keeps pointing to what is replaced
+        there = stat.S_IFMT(path.stat().st_mode)
+    except FileNotFoundError:
+        there = stat.S_IFREG
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"The output {str(out)[:200]!r} cannot be: {reason}.", hint="Name another file.") from None
+    if there == stat.S_IFDIR:
         raise UsageError(f"The output {out} is a folder.", hint=f"Name a file in it: {Path(out) / notebook.name}")
+    if there != stat.S_IFREG:
+        raise UsageError(f"The output {out} is no regular file.", hint="Name another file; nothing was changed.")
     if path == Path(os.path.realpath(notebook)) or (path.exists() and path.samefile(notebook)):
         raise UsageError(f"The output {out} is the notebook itself.", hint="Name another file; nothing was changed.")
     if not path.parent.is_dir():

@@ -142,7 +142,8 @@ def _is_ours(output: Path, run_uid: str) -> bool:
     if not output.exists():
         return True
     try:
-        return bool(read_notebook(output).metadata.get("mlops", {}).get("run_id") == run_uid)
+        ours = read_notebook(output).metadata.get("mlops")
+        return isinstance(ours, dict) and ours.get("run_id") == run_uid
     except MlopsError:
         return False
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -15,12 +16,13 @@ from nbformat import NotebookNode
 
 from mlops_jupyter.config import Settings
 from mlops_jupyter.errors import MlopsError, TransientError, UsageError
-from mlops_jupyter.store import Connection
+from mlops_jupyter.store import Connection, FileLock
 
 from . import marks
 from .cancellation import Cancellation
 from .cells import Ending, Limits, is_skipped
 from .document import render_notebook
+from .guardian import Guardian
 from .in_kernel import KernelPlan, execute, kernel_environment
 from .parent import ParentRun, workspace_path
 from .plan import Plan, make_plan
@@ -82,7 +84,7 @@ def run_notebook(
     _check_limits(cell_timeout, timeout)
     with contextlib.suppress(MlopsError, OSError):  # what cannot be recovered now is tried again at the next run
         recover_runs(workspace.settings, workspace.store)
-    with cancellation or Cancellation() as cancel:
+    with cancellation or Cancellation() as cancel, _alone(workspace.settings, plan):
         run = _Run(workspace, plan, cancel, on_cell=on_cell, on_output=on_output)
         result = run.execute(cell_timeout=cell_timeout, timeout=timeout)
     if deliver is not None:
@@ -93,6 +95,25 @@ def run_notebook(
 def _check_limits(*limits: float | None) -> None:
     if any(limit is not None and not limit > 0 for limit in limits):
         raise UsageError("A time limit must be a number of seconds above 0.")
+
+
+@contextlib.contextmanager
+def _alone(settings: Settings, plan: Plan) -> Iterator[None]:
+    """No other run writes to this one's output.
+
+    Raises:
+        UsageError: one does.
+    """
+    name = hashlib.sha256(os.fsencode(plan.output)).hexdigest()[:16]
+    lock = FileLock(settings.locks / f"output-{name}.lock")
+    if plan.output.parent != plan.folder and not lock.acquire():
+        raise UsageError(
+            f"Another run is writing to the output {plan.output}.", hint="Wait for its end or name another output."
+        )
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class _Run:
@@ -123,6 +144,7 @@ class _Run:
         self._number: dict[int, int] = {}
         self._lineage: Literal["full", "none"] = "none"
         self._warnings = list(plan.warnings)
+        self._written: tuple[FailedCell | None, tuple[CellResult, ...], MlopsError | None] | None = None
         self._log: EventLog
 
     def execute(self, *, cell_timeout: float | None, timeout: float | None) -> RunResult:
@@ -130,6 +152,8 @@ class _Run:
         plan = self._plan
         limits = Limits(cell=cell_timeout, deadline=None if timeout is None else self._began + timeout)
         self._prepare()
+        guardian = Guardian(self._settings, plan.folder)
+        guardian.start()
         complete = False
         try:
             try:
@@ -141,6 +165,7 @@ class _Run:
             complete = True
         finally:
             self._log.close(complete=complete)
+            guardian.dismiss()
         with contextlib.suppress(OSError):
             part_file(plan.output, plan.run_uid).unlink()
         return result
@@ -168,7 +193,8 @@ class _Run:
                 hint="Make room, make it writable, or set MLOPS_HOME to a folder that is.",
             ) from error
         self._parent.start(
-            parameters=plan.parameters, values=plan.values, given=plan.given, tags={}, at=self._started_at
+            parameters=plan.parameters, values=plan.values, given=plan.given,
+            tags=self._folder_tag(), at=self._started_at,
         )
         self._log.event(
             "started", run_id=plan.run_uid, session_id=self._parent.session_id, notebook=str(plan.notebook),
@@ -181,6 +207,13 @@ class _Run:
             self._log.close(complete=True)
             raise
 
+    def _folder_tag(self) -> dict[str, str]:
+        """Where the kernel starts, unless that is the notebook's folder."""
+        plan = self._plan
+        if plan.cwd == plan.notebook.parent:
+            return {}
+        return {"mlops.cwd": os.path.relpath(plan.cwd, self._settings.root).replace(os.sep, "/")}
+
     def _execute(self, limits: Limits) -> Ending:
         plan = self._plan
         kernel = KernelPlan(
@@ -188,7 +221,9 @@ class _Run:
             env=kernel_environment(self._settings, run_uid=plan.run_uid, notebook=self._name),
             log=plan.folder / "kernel.log", secrets=plan.secrets,
         )  # fmt: skip
-        ending, warning = execute(self._notebook, kernel, self, limits=limits, cancellation=self._cancellation)
+        ending, warning = execute(
+            self._notebook, kernel, self, limits=limits, cancellation=self._cancellation, meanwhile=self._write_end
+        )
         if warning is None:
             self._lineage = "full"
         else:
@@ -229,26 +264,32 @@ class _Run:
     def _finish(self, ending: Ending) -> RunResult:
         plan, state = self._plan, ending.state
         at, duration = time.time(), time.monotonic() - self._began
-        error = ending.error or None
-        failed = self._failed_cell(ending)
-        cells = self._cell_results()
-        marks.end(self._notebook, state, at=at, error=error)
-        if state is not State.SUCCEEDED:
-            marks.add_banner(self._notebook, index=ending.index, error=error or "")
-        problem: MlopsError | None = None
-        try:
-            self._output.write(self._notebook)
-        except MlopsError as unwritten:
-            problem = unwritten
+        if self._written is None:  # the kernel did not start
+            self._write_end(ending)
+        assert self._written is not None
+        failed, cells, problem = self._written
         self._record_end(ending, at=at, output=plan.output if problem is None else None)
         if problem is not None:
             raise problem
         return RunResult(
             run_id=plan.run_uid, state=state, notebook=plan.notebook, output=plan.output,
             exit_code=exit_code(state, self._cancellation.received), started_at=self._started_at, duration=duration,
-            cells=cells, failed_cell=failed, error=error, death=ending.death, lineage=self._lineage,
+            cells=cells, failed_cell=failed, error=ending.error or None, death=ending.death, lineage=self._lineage,
             warnings=tuple(self._warnings), parameters=plan.values,
         )  # fmt: skip
+
+    def _write_end(self, ending: Ending) -> None:
+        """Write the notebook as it ended, while the kernel goes down."""
+        failed, cells = self._failed_cell(ending), self._cell_results()  # before the banner moves the cells
+        marks.end(self._notebook, ending.state, at=time.time(), error=ending.error or None)
+        if ending.state is not State.SUCCEEDED:
+            marks.add_banner(self._notebook, index=ending.index, error=ending.error)
+        problem: MlopsError | None = None
+        try:
+            self._output.write(self._notebook)
+        except MlopsError as unwritten:
+            problem = unwritten
+        self._written = failed, cells, problem
 
     def _record_end(self, ending: Ending, *, at: float, output: Path | None) -> None:
         self._log.event("ended", state=str(ending.state), error=ending.error or None)

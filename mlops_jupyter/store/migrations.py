@@ -146,6 +146,28 @@ CREATE INDEX snapshots_by_digest ON snapshots (digest, name);
 CREATE INDEX snapshots_by_object ON snapshots (object) WHERE object IS NOT NULL
 """
 
+_REPRODUCTIONS = """
+CREATE TABLE reproductions (
+    seq {seq}, run_uid {text} NOT NULL, at {real} NOT NULL, verdict {text} NOT NULL, document {text} NOT NULL);
+CREATE INDEX reproductions_by_run ON reproductions (run_uid)
+"""
+
+_REGISTRATIONS = """
+CREATE TABLE registrations (
+    registration_id {text} PRIMARY KEY, registry {text} NOT NULL, name {text} NOT NULL, version {big} NOT NULL,
+    run_uid {text}, model_uid {text}, execution_id {text}, file {text}, digest {text} NOT NULL,
+    model_id {text}, at {real} NOT NULL);
+CREATE INDEX registrations_by_name ON registrations (name, version);
+CREATE INDEX registrations_by_run ON registrations (run_uid)
+"""
+
+_JOBS = """
+CREATE TABLE jobs (
+    job_id {text} PRIMARY KEY, state {text} NOT NULL, reason {text} NOT NULL, created_at {real} NOT NULL,
+    started_at {real}, ended_at {real}, run_uid {text}, exit_code {big}, spec {text} NOT NULL, result {text} NOT NULL);
+CREATE INDEX jobs_by_creation ON jobs (created_at)
+"""
+
 
 def _script(text: str) -> Callable[[Connection], None]:
     def apply(connection: Connection) -> None:
@@ -195,7 +217,10 @@ MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("0002_outbox", _script(_OUTBOX)),
     ("0003_control", _script(_CONTROL)),
     ("0004_verifications", _script(_VERIFICATIONS)),
+    ("0005_registrations", _script(_REGISTRATIONS)),
+    ("0006_jobs", _script(_JOBS)),
     ("0007_snapshots", _script(_SNAPSHOTS)),
+    ("0008_reproductions", _script(_REPRODUCTIONS)),
 )
 
 

@@ -41,7 +41,7 @@ def remove_runs(connection: Connection, run_uids: list[RunUid]) -> None:
     """
     with connection.transaction():
         for uid in run_uids:
-            for table in ("latest_metrics", "tags", "dead_letters", "snapshots", "runs"):
+            for table in ("latest_metrics", "tags", "dead_letters", "snapshots", "reproductions", "runs"):
                 connection.execute(f"DELETE FROM {table} WHERE run_uid = ?", (uid,))
             connection.execute("DELETE FROM deliveries WHERE local_id = ?", (uid,))
         reached = _reached(connection)

@@ -35,6 +35,18 @@ FAULT_POINTS: tuple[str, ...] = (
 )
 """Every effect of a delivery, on MLflow and on our store, in about the order in which they happen."""
 
+REGISTRATION_POINTS: tuple[str, ...] = (
+    "registration_model_created",
+    "registration_uploaded",
+    "registration_finalized",
+    "registered_model_created",
+    "version_created",
+    "version_linked",
+    "registration_audited",
+    "registration_kept",
+)
+"""Every effect of a registration, in the order in which they happen."""
+
 _passed: dict[str, int] = {}
 
 

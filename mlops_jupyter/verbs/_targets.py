@@ -13,11 +13,12 @@ from mlops_jupyter.entities import CellExecution, EntityKind, EntityVersion, Run
 from mlops_jupyter.errors import TargetNotFoundError, UsageError
 from mlops_jupyter.store import Connection, provenance
 from mlops_jupyter.store import executions as records
+from mlops_jupyter.store.registrations import find_registration
 from mlops_jupyter.store.runs import load_runs, resolve_run
+from mlops_jupyter.tracking.target import absolute_uri, public_uri
 from mlops_jupyter.workspace import Workspace
 
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
-_MODEL = re.compile(r"^(?P<name>[^@/]+)(?:@(?P<alias>[^@/]+)|/(?P<version>\d+))$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class Target:
     runs: tuple[Run, ...] = ()
     leading: int = 0
     """How many of ``runs``, from the start, the target itself is (the others are nested in them)."""
+    models: tuple[str, ...] = ()
+    """Our ids of recorded models that the target stands for, each fitted in one of ``runs``."""
 
 
 def resolve(workspace: Workspace, target: str | int, *, session_id: SessionId | None) -> Target:
@@ -54,7 +57,7 @@ def resolve(workspace: Workspace, target: str | int, *, session_id: SessionId | 
     if colon and kind == "cell":
         return _cell(workspace, rest)
     if colon and kind == "model":
-        raise _no_registry(rest)
+        return _model(workspace, rest)
     return _variable_or_file(workspace, target, session_id)
 
 
@@ -156,10 +159,29 @@ def _cell(workspace: Workspace, text: str) -> Target:
     return Target(executions=tuple(records.get_executions(store, found)))
 
 
-def _no_registry(text: str) -> UsageError:
-    if not _MODEL.match(text):
-        return UsageError(f"{text!r} names no model version.", hint="Give model:NAME@ALIAS or model:NAME/VERSION.")
-    return UsageError(
-        f"This workspace has no registered models, so model:{text} names none.",
-        hint="The models that a run fitted are in the lineage of run:ID (mlops runs list).",
+def _model(workspace: Workspace, text: str) -> Target:
+    """The recorded model or file behind a registered version: from our own mirror, else from MLflow's tags."""
+    from .models import parse_reference
+
+    reference = parse_reference(text, whole=False)
+    settings, store = workspace.settings, workspace.store
+    known = None
+    if reference.version is not None:
+        registry = public_uri(absolute_uri(settings.registry_uri or settings.tracking_uri, settings.root))
+        known = find_registration(store, registry, reference.name, reference.version)
+    if known is None:
+        from .models import behind
+
+        known = behind(workspace, reference)
+    if known.run_uid is not None and (runs := load_runs(store, [known.run_uid])):
+        cells = records.run_executions(store, known.run_uid)
+        made = [e for e in cells if e.execution_id == known.execution_id] or cells
+        models = () if known.model_uid is None else (known.model_uid,)
+        return Target(executions=tuple(made), runs=tuple(runs), leading=1, models=models)
+    if known.execution_id is not None and (found := records.get_executions(store, [known.execution_id])):
+        return Target(executions=tuple(found))
+    raise TargetNotFoundError(
+        f"Nothing recorded here made model:{text}.",
+        hint="It was registered from elsewhere, or from a file that no recorded cell wrote. "
+        f"Its tags: mlops models show {reference.name}",
     )

@@ -40,7 +40,8 @@ def lineage(
 
     Args:
         workspace: the open workspace.
-        target: a variable, a file, a URL, ``run:ID``, ``cell:EXECUTION_ID`` or ``cell:NOTEBOOK#CELL_ID``; an
+        target: a variable, a file, a URL, ``run:ID``, ``model:NAME/VERSION``, ``model:NAME@ALIAS``,
+            ``cell:EXECUTION_ID`` or ``cell:NOTEBOOK#CELL_ID``; an
             int is a 0-based position among the executions of the session.
         direction: ``up`` for what it was made from, ``down`` for what was made from it.
         session_id: where variables are looked for; None: in the latest session that has one of that name.
@@ -77,9 +78,10 @@ def _graph(workspace: Workspace, text: str, found: Target, parts: list[Records],
     sessions = dict.fromkeys([*(e.session_id for e in ordered), *(v.session_id for v in versions.values())])
     known_sessions = [records.get_session(store, s) for s in sessions]
     focus = [
-        *(run_id(r) for r in found.runs[: found.leading]),
+        *(f"model:{uid}" for uid in found.models),
+        *(run_id(r) for r in found.runs[: found.leading] if not found.models),
         *(version_id(v) for v in found.versions),
-        *(execution_id(e) for e in found.executions),
+        *(execution_id(e) for e in found.executions if not found.models),
     ]
     return LineageGraph(
         target=text,

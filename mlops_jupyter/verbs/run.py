@@ -93,9 +93,13 @@ def describe(notebook: Path) -> dict[str, Any]:
 
 def _check_exists(notebook: Path) -> None:
     """Before a workspace is made for it: a typo must not leave a folder behind."""
-    if notebook.is_dir():
+    try:
+        is_folder, exists = notebook.is_dir(), notebook.exists()
+    except OSError as error:  # a name that is too long
+        raise UsageError(f"{str(notebook)[:200]!r} cannot be read: {error.strerror or error}.") from None
+    if is_folder:
         raise UsageError(f"{notebook} is a folder, not a notebook.", hint="Name the .ipynb file in it.")
-    if not notebook.exists():
+    if not exists:
         raise TargetNotFoundError(
             f"There is no notebook {str(notebook)!r}.", hint="Check the path and the current folder."
         )

@@ -14,6 +14,7 @@ from mlops_jupyter.errors import UsageError
 from mlops_jupyter.store import Connection, open_team_store
 from mlops_jupyter.store import executions as lineage
 from mlops_jupyter.store import runs as store_runs
+from mlops_jupyter.store.reproductions import latest_reproduction
 from mlops_jupyter.store.search import search_runs
 from mlops_jupyter.workspace import Workspace
 
@@ -87,6 +88,10 @@ def show_run(workspace: Workspace, run_id: str, *, team: bool = False) -> Docume
         ]
         document["executions"] = [_execution(e) for e in lineage.run_executions(store, uid)]
         document["children"] = list(store_runs.child_runs(store, uid))
+        reproduced = latest_reproduction(store, uid)
+        document["reproduced"] = (
+            None if reproduced is None else {"at": _milliseconds(reproduced.at), "verdict": reproduced.verdict}
+        )
         return document
 
 
@@ -154,6 +159,7 @@ def run_document(run: Run) -> Document:
         "start_time": _milliseconds(run.started_at),
         "end_time": None if run.ended_at is None else _milliseconds(run.ended_at),
         "duration": None if run.ended_at is None else max(0.0, run.ended_at - run.started_at),
+        "deleted_time": None if run.deleted_at is None else _milliseconds(run.deleted_at),
         "parent_run_id": run.parent_uid,
         "notebook": run.notebook,
         "user": run.user,

@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mlops_jupyter.config import Settings
 from mlops_jupyter.entities import CellExecution, EntityVersion
 from mlops_jupyter.errors import MlopsError
 from mlops_jupyter.notebook import GatheredSlice
+from mlops_jupyter.notebook.injected import is_injected
+from mlops_jupyter.notebook.masked import analysis_of
 from mlops_jupyter.store import Connection
 
 from .compare import Comparison, Difference, Facts, Value, compare_facts
@@ -147,8 +149,19 @@ def replayed_facts(context: Context, run: Replay) -> dict[str, Facts]:
 def against_replay(context: Context, first: Replay, run: Replay) -> Comparison:
     """What ``run`` left, held against a replay; of a run that stopped only the cells that ran."""
     expected, got = replayed_facts(context, first), replayed_facts(context, run)
-    facts = [f for f in expected.values() if run.succeeded or f.key in got]
+    facts = [_without_overridden(context, f) for f in expected.values() if run.succeeded or f.key in got]
     return compare_facts(facts, got, elsewhere=values_elsewhere(run))
+
+
+def _without_overridden(context: Context, facts: Facts) -> Facts:
+    """Without variables that a headless run set anew from what it was given: a converted notebook has that alone."""
+    later = {
+        name
+        for execution in context.found.kept
+        if is_injected(execution) and execution.position > facts.position
+        for name in analysis_of(execution.source).literals
+    }
+    return replace(facts, variables={name: v for name, v in facts.variables.items() if name not in later})
 
 
 def values_elsewhere(run: Replay) -> dict[str, Value]:

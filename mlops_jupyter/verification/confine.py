@@ -84,6 +84,10 @@ def allowed_folders(scratch: Path, *, protected: Path, home: Path | None = None)
     names = (".cache", ".config", ".local/share", ".ipython", ".jupyter", ".matplotlib", ".keras", ".torch", ".nv",
              ".triton", ".numba_cache")  # fmt: skip
     caches = [home / name for name in names]
-    caches += [Path(os.environ[v]) for v in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME") if os.environ.get(v)]
+    variables = (
+        "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR",
+        "MPLCONFIGDIR", "HF_HOME", "TORCH_HOME",
+    )  # fmt: skip
+    caches += [Path(os.environ[v]) for v in variables if os.environ.get(v)]
     kept = [c for c in caches if not protected.is_relative_to(os.path.realpath(c)) and home != c]
     return [scratch, Path("/dev"), Path("/proc"), *kept]

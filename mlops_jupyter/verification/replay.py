@@ -193,14 +193,18 @@ def replay_environment(scratch: Scratch, *, home: Path, fingerprints: bool = Tru
     kept = {k: v for k, v in os.environ.items() if not k.startswith(_CLEARED)}
     runtime = scratch.folder / "runtime"
     runtime.mkdir(exist_ok=True)
-    if kept.get("PYTHONPATH"):  # relative to the folder that we are in now
-        kept["PYTHONPATH"] = os.pathsep.join(os.path.abspath(p) for p in kept["PYTHONPATH"].split(os.pathsep) if p)  # noqa: PTH100
+    if kept.get("PYTHONPATH"):  # relative to the folder that we are in now; the project's own is the copy
+        folders = [Path(os.path.abspath(p)) for p in kept["PYTHONPATH"].split(os.pathsep) if p]  # noqa: PTH100
+        kept["PYTHONPATH"] = os.pathsep.join(
+            str(scratch.mirror(p) if p.is_relative_to(scratch.original) else p) for p in folders
+        )
     return {
         **kept,
         "MLOPS_HOME": str(home),
         "MLOPS_STATE_DIR": str(home),
         "MLOPS_DELIVER": "false",
         "MLOPS_CAPTURE_MODELS": "false",
+        "MLOPS_DATA_SNAPSHOT_LIMIT": "0",
         "MLOPS_REPLAY_ROOT": str(scratch.root),
         "MLOPS_FINGERPRINT": "all" if fingerprints else "",
         # Code that calls MLflow itself must not reach the user's.
@@ -240,6 +244,8 @@ def run_child(
             finally:
                 _end(process)
                 reader.join(5.0)
+                if not reader.is_alive():  # else something that the process started still holds the other end
+                    process.stdout.close()
             log.seek(max(0, log.tell() - 2_000)) if log.seek(0, os.SEEK_END) else None
             return " ".join(log.read().decode("utf-8", "replace").split())[-500:]
     except OSError as error:

@@ -86,11 +86,15 @@ sys.exit(result.exit_code)
 """
 
 
-def start_runner(source: Path, out: Path) -> subprocess.Popen[str]:
+UNGUARDED = "from mlops_jupyter.runner.guardian import Guardian\nGuardian.start = lambda self: None\n"
+"""As where the whole container is killed: nothing is left that could put anything right."""
+
+
+def start_runner(source: Path, out: Path, *, guarded: bool = True) -> subprocess.Popen[str]:
     """A runner in a process of its own, which a test may kill."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     return subprocess.Popen(
-        [sys.executable, "-c", RUNNER, str(source), str(out)],
+        [sys.executable, "-c", RUNNER if guarded else UNGUARDED + RUNNER, str(source), str(out)],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,
     )  # fmt: skip
 

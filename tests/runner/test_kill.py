@@ -16,7 +16,9 @@ import pytest
 
 from mlops_jupyter.config import load_settings
 from mlops_jupyter.entities import RunStatus, RunUid
-from mlops_jupyter.runner import recover_runs
+from mlops_jupyter.errors import UsageError
+from mlops_jupyter.runner import recover_runs, run_notebook
+from mlops_jupyter.runner.guardian import Guardian
 from mlops_jupyter.store import runs
 from mlops_jupyter.workspace import open_workspace
 
@@ -68,49 +70,69 @@ def kernel_pids(folder: Path) -> list[int]:
 
 @pytest.mark.parametrize("round_", range(ROUNDS))
 def test_a_killed_runner_loses_no_finished_cell(folder: Path, round_: int) -> None:
+    kill_round(folder, round_)
+
+
+def kill_round(folder: Path, seed: int) -> str:
+    """Kill one run at a random moment and check what it leaves; which moment it was, in words."""
+    random_ = random.Random(seed)
     source = make(folder / "nb.ipynb", *(CELL.replace("{i}", str(i)) for i in range(CELLS)))
     out = folder / "out.ipynb"
-    runner = start_runner(source, out)
-    # At random moments: while the kernel starts, between the first cells, in the middle, near the end.
-    moment = random.Random(round_).uniform(0.0, 1.8)
+    victim = random_.choice(["runner", "runner", "runner", "kernel", "everything"])
+    runner = start_runner(source, out, guarded=victim != "everything")
+    # At random moments: most while cells run, in the first ones, in the middle or near the end, some before.
+    early, moment = random_.random() < 0.25, random_.uniform(0.0, 1.0)
     try:
         wait_for(lambda: (folder / ".mlops" / "lineage.db").exists())
+        if not early:
+            wait_for(lambda: any(e["event"] == "cell_started" for e in events(folder)))
         time.sleep(moment)
     finally:
-        runner.kill()
+        for pid in kernel_pids(folder) if victim != "runner" else []:
+            if victim == "everything" or pid != runner.pid:
+                os.kill(pid, signal.SIGKILL)
+        if victim != "kernel":
+            runner.kill()
         runner.communicate()
-    before = {e["index"] for e in events(folder) if e["event"] == "cell_ended"}
+    before = {e["index"] for e in events(folder) if e["event"] == "cell_ended" and e["state"] == "succeeded"}
+    ended = any(e["event"] == "ended" for e in events(folder))
     if out.exists():
         nbformat.validate(nbformat.read(out, as_version=4))  # at once, before anything is put right
-    assert wait_for(lambda: not any(map(alive, kernel_pids(folder))), 10), "an orphaned kernel ends by itself"
+    assert wait_for(lambda: not any(map(alive, kernel_pids(folder))), 10), "kernel and guardian end by themselves"
     settings = load_settings(folder)
-    with open_workspace(folder) as workspace:
-        recovered = recover_runs(settings, workspace.store)
-        assert recover_runs(settings, workspace.store) == [], "once is enough"
-        rows = workspace.store.execute("SELECT run_uid, status, ended_at FROM runs WHERE parent_uid IS NULL")
+    left = list(settings.runs.glob("*/notebook.json"))
     started = [e for e in events(folder) if e["event"] == "started"]
-    finished_by_itself = any(e["event"] == "ended" for e in events(folder))
-    if not started or (finished_by_itself and not recovered):
-        return
-    assert len(recovered) == 1
-    assert recovered[0].output == out
+    if victim == "runner" and started:
+        assert left == [], "recovered already"
+    with open_workspace(folder) as workspace:
+        recover_runs(settings, workspace.store)
+        assert recover_runs(settings, workspace.store) == [], "once is enough"
+        rows = workspace.store.execute("SELECT status, ended_at FROM runs WHERE parent_uid IS NULL")
+        executed = workspace.store.execute("SELECT COUNT(*) FROM executions WHERE status = 'ok'")
+    if not started:
+        return f"{victim} before the run began"
+    assert len(executed) == 1
     texts = outputs(out)
     for index in before:
         assert texts[index].startswith(f"cell {index} x"), f"the output of cell {index} is there"
-    if not finished_by_itself:
-        assert rows == [(recovered[0].run_id, "KILLED", rows[0][2])]
-        assert rows[0][2] is not None
-        document = nbformat.read(out, as_version=4)
-        assert document.metadata.mlops.state == "cancelled"
-        assert "was killed" in document.cells[0].source
     assert not list(folder.glob(".mlops-*")), "no half-written file is left"
     assert not list(settings.runs.glob("*/cells.jsonl"))
+    ((status, ended_at),) = rows
+    assert ended_at is not None
+    document = nbformat.read(out, as_version=4)
+    if victim == "kernel" or ended:
+        expected = ("FINISHED", "succeeded") if len(before) == CELLS else ("FAILED", "kernel_died")
+        assert (status, document.metadata.mlops.state) in (expected, ("KILLED", "cancelled"))
+    else:
+        assert (status, document.metadata.mlops.state) == ("KILLED", "cancelled")
+        assert "was killed" in document.cells[0].source
+    return f"{victim} after {len(before)} cells, {status}"
 
 
 def test_an_output_that_another_run_replaced_is_left_alone(folder: Path) -> None:
     source = make(folder / "nb.ipynb", "print('first')", "import time; time.sleep(60)")
     out = folder / "out.ipynb"
-    runner = start_runner(source, out)
+    runner = start_runner(source, out, guarded=False)
     assert wait_for(lambda: any(e["event"] == "cell_started" and e["index"] == 1 for e in events(folder)))
     runner.kill()
     runner.communicate()
@@ -122,6 +144,41 @@ def test_an_output_that_another_run_replaced_is_left_alone(folder: Path) -> None
     assert out.read_bytes() == text
     assert recovered.output.parent == folder / ".mlops" / "runs" / recovered.run_id
     assert (outputs(recovered.output)[0], recovered.cells) == ("first\n", 1)
+
+
+def test_two_runs_to_one_output_at_once(folder: Path) -> None:
+    source = make(folder / "nb.ipynb", "print('first')", "import time; time.sleep(60)")
+    out, link = folder / "out.ipynb", folder / "link.ipynb"
+    link.symlink_to(out)
+    runner = start_runner(source, out)
+    try:
+        assert wait_for(lambda: any(e["event"] == "cell_started" and e["index"] == 1 for e in events(folder)))
+        with open_workspace(folder) as workspace:
+            other = make(folder / "other.ipynb", "print('other')")
+            for path in (out, link):
+                with pytest.raises(UsageError, match="Another run is writing to the output"):
+                    run_notebook(workspace, other, path)
+            assert len(list(workspace.settings.runs.iterdir())) == 1, "nothing was started"
+            assert run_notebook(workspace, other).exit_code == 0, "its own folder is free"
+    finally:
+        runner.kill()
+        runner.communicate()
+    assert wait_for(lambda: not any(map(alive, kernel_pids(folder))), 10)
+    assert outputs(out)[0] == "first\n", "recovered without a further run"
+    with open_workspace(folder) as workspace:
+        assert run_notebook(workspace, other, out).exit_code == 0, "the lock went with the runner"
+    assert outputs(out) == ["other\n"]
+
+
+def test_the_guardian_ends_with_the_run(folder: Path) -> None:
+    guardian = Guardian(load_settings(folder), folder)
+    guardian.start()
+    process = guardian._process
+    assert process is not None
+    assert process.poll() is None
+    guardian.dismiss()
+    assert process.returncode == 0
+    guardian.dismiss()
 
 
 def test_a_living_run_is_not_recovered_and_sigterm_ends_it_well(folder: Path) -> None:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 imported here so that no child has to
-from workspaces import in_mlflow, record_everything, settings_of, use_template
+from tests.tracking.workspaces import in_mlflow, record_everything, settings_of, use_template
 
 from mlops_jupyter.store import open_workspace_store, outbox
 from mlops_jupyter.tracking import sync

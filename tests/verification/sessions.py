@@ -45,8 +45,8 @@ def work(root: Path, *sources: str, order: Sequence[int] | None = None, name: st
 def converted(notebook: Path, target: str | None = None) -> tuple[dict[str, Any], GatheredSlice]:
     """The conversion of a notebook."""
     with open_workspace(notebook.parent) as workspace:
-        conversion, found = make(workspace, notebook, target=target)
-    return conversion.document, found
+        made = make(workspace, notebook, target=target)
+    return made.conversion.document, made.found
 
 
 def check(
