@@ -39,23 +39,29 @@ class _Found:
     secret: bool
 
 
-def ranked(cells: Sequence[CellText], names: Names, evidence: Evidence) -> list[Candidate]:
+def ranked(cells: Sequence[CellText], names: Names, evidence: Evidence, *, before: int = 0) -> list[Candidate]:
     """All candidates, in no order."""
     found: list[_Found] = []
     changed = _changed(cells, evidence)
-    for index, cell in enumerate(cells):
+    for index, cell in enumerate(cells[before:], before):
         for place in read_places(cell):
-            one = _consider(place, index, cell, names, evidence, changed)
+            one = _consider(place, index, cells, names, evidence, changed)
             if one is not None:
                 found.append(one)
-    return _named(found, cells, names)
+    return _named(_merged(found, cells), cells, names)
 
 
 def _consider(
-    place: Place, index: int, cell: CellText, names: Names, evidence: Evidence, changed: frozenset[tuple[str, str]]
+    place: Place,
+    index: int,
+    cells: Sequence[CellText],
+    names: Names,
+    evidence: Evidence,
+    changed: frozenset[tuple[str, str]],
 ) -> _Found | None:
+    cell = cells[index]
     tagged = index in evidence.tagged
-    if place.kind == "assignment" and not _movable(place, index, names, tagged=tagged):
+    if place.kind == "assignment" and not _movable(place, index, cells, names, tagged=tagged):
         return None
     if place.kind != "assignment" and (names.binds_unknown or names.reads_namespace):
         return None  # a new name could be overwritten, or be seen
@@ -65,6 +71,8 @@ def _consider(
     if not source or len(source) > _LONGEST:
         return None
     secret = _is_secret(place, source)
+    if isinstance(place.value, list | tuple | dict) and redact(source) != source:
+        return None  # a key inside: it is offered by itself
     judged = judge(place)
     signs, reason = _signs(place, evidence, changed, tagged=tagged)
     if judged is None:
@@ -83,10 +91,11 @@ def _consider(
     return _Found(place=place, judged=judged, cell=index, annotation=annotation, source=source, secret=secret)
 
 
-def _movable(place: Place, cell: int, names: Names, *, tagged: bool) -> bool:
+def _movable(place: Place, cell: int, cells: Sequence[CellText], names: Names, *, tagged: bool) -> bool:
     """Whether an assignment can stand before all other cells."""
-    if names.is_bound_once(place.name):
-        return True
+    if names.is_bound_once(place.name, cells):
+        # A list that a cell makes anew each time it runs must not become one list.
+        return len(names.bindings[place.name]) == 1 or not isinstance(place.value, list | dict)
     if not tagged or names.binds_unknown or place.name in names.written_outside or not is_usable(place.name):
         return False
     # In a tagged cell a name may be bound again later, as long as nothing in or before the cell knows it.
@@ -182,10 +191,9 @@ def _text(cell: CellText, span: tuple[int, int, int, int]) -> str:
     return b"".join(lines).decode("utf-8", "surrogatepass")
 
 
-def _named(found: list[_Found], cells: Sequence[CellText], names: Names) -> list[Candidate]:
+def _named(groups: list[list[_Found]], cells: Sequence[CellText], names: Names) -> list[Candidate]:
     """Candidates with names of their own: assignments keep theirs; others are prefixed where two would share one."""
     comments = [help_texts(cell) for cell in cells]
-    groups = _merged(found)
     taken = {group[0].place.name for group in groups if group[0].place.kind == "assignment"}
     wanted: dict[str, list[list[_Found]]] = defaultdict(list)
     for group in groups:
@@ -203,21 +211,19 @@ def _named(found: list[_Found], cells: Sequence[CellText], names: Names) -> list
     return result
 
 
-def _merged(found: list[_Found]) -> list[list[_Found]]:
-    """Literals that are one parameter: the same seed, given in several places."""
-    groups: list[list[_Found]] = []
-    seeds: dict[str, list[_Found]] = {}
+def _merged(found: list[_Found], cells: Sequence[CellText]) -> list[list[_Found]]:
+    """Literals that are one parameter: a seed given in several places, the same place of a cell that is there twice."""
+    groups: dict[object, list[_Found]] = {}
     for one in found:
-        if one.judged.origin == "seed" and one.place.kind != "assignment" and type(one.place.value) is int:
-            key = f"{one.place.value}"
-            if key in seeds:
-                seeds[key].append(one)
-                continue
-            seeds[key] = [one]
-            groups.append(seeds[key])
+        place = one.place
+        if one.judged.origin == "seed" and place.kind != "assignment" and type(place.value) is int:
+            key: object = ("seed", place.value)
+        elif isinstance(place.value, list | dict):
+            key = (one.cell, place.span)  # each is an object of its own
         else:
-            groups.append([one])
-    return groups
+            key = (cells[one.cell].lines, place.span)
+        groups.setdefault(key, []).append(one)
+    return list(groups.values())
 
 
 def _base(one: _Found) -> str:
@@ -266,7 +272,9 @@ def _candidate(group: list[_Found], name: str, comments: Sequence[dict[int, str]
         origin=best.judged.origin, cell=first.cell, span=place.span,
         score=best.judged.score - (1.0 if first.secret else 0.0),
         reason="looks like a secret: given as a reference to the environment" if first.secret else best.judged.reason,
-        also=tuple((one.cell, one.place.span) for one in group[1:]),
+        also=tuple(
+            (one.cell, one.place.statement if one.place.kind == "assignment" else one.place.span) for one in group[1:]
+        ),
         argument=argument if argument != name else "", secret=first.secret,
         statement=place.statement if place.kind == "assignment" else None,
     )  # fmt: skip

@@ -53,8 +53,10 @@ _POSSIBLE = (
     TouchKind.RECEIVER, TouchKind.ARGUMENT, TouchKind.CALLEE, TouchKind.CONDITIONAL_STORE, TouchKind.ITERATED,
     TouchKind.CONTEXT,
 )  # fmt: skip
-_GIVEN = frozenset({"display", "get_ipython", "exit", "quit", "In", "Out", "_", "__", "___", "__file__", "__doc__", "__name__",
-                    "__spec__", "_ih", "_oh", "_dh", "__builtins__"})  # fmt: skip
+_GIVEN = frozenset(
+    {"display", "get_ipython", "exit", "quit", "In", "Out", "_", "__", "___", "__file__", "__doc__", "__name__",
+     "__spec__", "_ih", "_oh", "_dh", "__builtins__"}
+)  # fmt: skip
 """Names that every notebook has."""
 UNASSIGNED = "no cell above assigns it"
 

@@ -59,11 +59,71 @@ PURE_FUNCTIONS = frozenset(
     zip isinstance type repr display any all reversed hash id callable hasattr format issubclass vars dir
     """.split()  # noqa: SIM905 - as above
 )
-_SHALLOW = frozenset(["sorted", "list", "dict", "set", "tuple", "min", "max", "zip", "enumerate", "reversed", "iter", "next", "map", "filter", "getattr"])
-_ITERATORS = frozenset(["iter", "map", "filter", "zip", "enumerate", "reversed", "open", "reader", "DictReader", "islice", "chain", "cycle"])
+_SHALLOW = frozenset(
+    [
+        "sorted",
+        "list",
+        "dict",
+        "set",
+        "tuple",
+        "min",
+        "max",
+        "zip",
+        "enumerate",
+        "reversed",
+        "iter",
+        "next",
+        "map",
+        "filter",
+        "getattr",
+    ]
+)
+_ITERATORS = frozenset(
+    [
+        "iter",
+        "map",
+        "filter",
+        "zip",
+        "enumerate",
+        "reversed",
+        "open",
+        "reader",
+        "DictReader",
+        "islice",
+        "chain",
+        "cycle",
+    ]
+)
 _GENERATORS = frozenset({"default_rng", "RandomState", "Random", "Generator", "SystemRandom", "PRNGKey"})
 _VIEW_FUNCTIONS = frozenset(
-    ["asarray", "ravel", "reshape", "atleast_1d", "atleast_2d", "squeeze", "transpose", "swapaxes", "broadcast_to", "from_numpy", "as_tensor", "array_split", "split", "frombuffer", "partial", "iter", "chain", "islice", "wraps", "subplots", "gca", "gcf", "nditer", "moveaxis", "expand_dims", "diagonal"]
+    [
+        "asarray",
+        "ravel",
+        "reshape",
+        "atleast_1d",
+        "atleast_2d",
+        "squeeze",
+        "transpose",
+        "swapaxes",
+        "broadcast_to",
+        "from_numpy",
+        "as_tensor",
+        "array_split",
+        "split",
+        "frombuffer",
+        "partial",
+        "iter",
+        "chain",
+        "islice",
+        "wraps",
+        "subplots",
+        "gca",
+        "gcf",
+        "nditer",
+        "moveaxis",
+        "expand_dims",
+        "diagonal",
+    ]
 )
 
 
