@@ -15,7 +15,7 @@ from mlops_jupyter.provenance import count_of, without_magics
 from .document import NotebookDocument
 from .gathered import GatheredSlice
 from .masked import analysis_of, tree_of
-from .static import UNASSIGNED
+from .static_state import UNASSIGNED
 
 _WAITS = frozenset(
     {

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from mlops_jupyter.analysis import Call, CellAnalysis, Function, Magic, Touch, TouchKind
+from mlops_jupyter.analysis import Call, CellAnalysis, Function, Magic, Touch
 
-from .static_values import LIBRARIES, PLOTTING, Values
+from .static_libraries import PLOTTING
+from .static_values import Values
 
 SETTINGS = frozenset(
     """
@@ -172,16 +173,3 @@ def _calls(analysis: CellAnalysis, ran: Iterable[Function]) -> Iterator[Call]:
     yield from analysis.calls
     for function in ran:
         yield from function.calls
-
-
-__all__ = [
-    "LIBRARIES",
-    "NAMES_FROM_ELSEWHERE",
-    "TouchKind",
-    "commands",
-    "draws",
-    "felt",
-    "is_dynamic",
-    "seeds",
-    "settings",
-]

@@ -24,7 +24,8 @@ _WRITES = frozenset(
     to_csv to_parquet to_json to_pickle to_excel to_feather to_hdf to_sql to_stata to_html to_latex to_file to_netcdf
     to_zarr save savez savez_compressed savetxt savefig dump safe_dump imsave imwrite write_text write_bytes write_csv
     write_parquet write_json write_image write_html mkdir makedirs touch unlink remove rmtree rename replace copy
-    copyfile copytree copy2 move extractall urlretrieve save_model save_pretrained connect symlink tofile sink_parquet to_disk
+    copyfile copytree copy2 move extractall urlretrieve save_model save_pretrained connect symlink tofile
+    sink_parquet to_disk
     """.split()  # noqa: SIM905 - as above
 )
 _FILE_MODULES = frozenset({"os", "shutil", "pathlib", "urllib", "zipfile", "tarfile"})
