@@ -66,7 +66,7 @@ _CONSTANT_TYPES: tuple[type, ...] = (
     pathlib.WindowsPath, pathlib.PureWindowsPath, type(NotImplemented), types.BuiltinFunctionType,
     types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType,
     types.ClassMethodDescriptorType,
-    functools._lru_cache_wrapper, logging.Logger, logging.RootLogger, property, staticmethod, classmethod,
+    functools._lru_cache_wrapper, property, staticmethod, classmethod,
     type(threading.Lock()), type(threading.RLock()), types.ModuleType, types.CodeType, types.MappingProxyType,
 )  # fmt: skip
 """Immutable, or with nothing inside that is data. Told apart by identity."""
@@ -377,6 +377,13 @@ def _partial(hasher: Hasher, value: Any, depth: int) -> None:
     hasher.feed([value.func, value.args, value.keywords], depth + 1)
 
 
+def _logger(hasher: Hasher, value: logging.Logger, depth: int) -> None:  # noqa: ARG001
+    # Its settings; not what it hands on, or each line that is logged would change it.
+    hasher.text(f"logger {value.name} {value.level} {value.propagate} {len(value.handlers)}")
+    for handler in value.handlers:
+        hasher.text(qualified_name(type(handler)) if hasher.portable else str(identity(handler)))
+
+
 def _random(hasher: Hasher, value: random.Random, depth: int) -> None:
     hasher.feed(random.Random.getstate(value), depth + 1)
 
@@ -454,6 +461,8 @@ def _table() -> dict[int, Handler]:
         types.MethodType: _method,
         functools.partial: _partial,
         random.Random: _random,
+        logging.Logger: _logger,
+        logging.RootLogger: _logger,
         types.SimpleNamespace: lambda h, v, d: h.feed(v.__dict__, d + 1),
         types.CellType: lambda h, v, d: h.opaque(v),  # noqa: ARG005
     }

@@ -180,6 +180,15 @@ CASES = (
         equals="{'X': 40, 'Y': 20, 'Z': 45}",
     ),
     Case(
+        name="query",
+        mess="A query in a string reads a variable by its name.",
+        cells=(FRAME, "lowest = 1", "unrelated = 5", "found = df.query('a > @lowest')", "n = len(found)"),
+        target="n",
+        kept=(0, 1, 3, 4),
+        equals="2",
+        parameters=("lowest",),
+    ),
+    Case(
         name="train-test-leak",
         mess="Train and test parts share memory with the frame that is scaled in place later.",
         cells=("import numpy as np\nX = np.arange(10.0)", "train, test = X[:7], X[7:]", "X -= X.mean()", "X /= 2", "m = float(test.max())"),

@@ -17,9 +17,9 @@ from .model import Case
 from .play import Played, Runner, place, replay, scratch_of, write_notebook
 
 Result = Literal["same", "other", "failed", "refused", "random", "broken"]
-"""``same``: the converted notebook gives the value that was there; ``other``: it gives another; ``failed``: a cell of it
-raises; ``refused``: it was not converted, and why was said; ``random``: it runs, and no two runs give the same value;
-``broken``: the notebook itself does not run from top to bottom."""
+"""``same``: the converted notebook gives the value that was there; ``other``: it gives another; ``failed``: a cell of
+it raises; ``refused``: it was not converted, and why was said; ``random``: it runs, and no two runs give the same
+value; ``broken``: the notebook itself does not run from top to bottom."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,10 +84,7 @@ def _outcome(
         return Outcome(result="refused", detail=str(error), seconds=time.perf_counter() - began)
     seconds = time.perf_counter() - began
     conversion, found = made.conversion, made.found
-    if played is not None:
-        inner = scratch_of(case, played, found, scratch)
-    else:
-        inner = place(case, scratch).parent
+    inner = scratch_of(case, played, found, scratch) if played is not None else place(case, scratch).parent
     again = replay(conversion.document, inner, runner, [case.checked])
     got = again["values"][case.checked]
     facts: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Cells in real kernel processes, sent as JupyterLab sends them: with the cell's id, an answer to ``input()``, a stop."""
+"""Cells in real kernel processes, sent as JupyterLab sends them: with the cell's id, an answer to ``input()``."""
 
 from __future__ import annotations
 

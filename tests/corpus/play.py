@@ -138,7 +138,7 @@ def _code(cell_id: str, source: str, ran: Mapping[str, Any] | None) -> dict[str,
 
 
 def scratch_of(case: Case, played: Played, found: GatheredSlice, scratch: Path) -> Path:
-    """A folder with what the slice says it needs, and the local modules: nothing else. Returns the notebook's folder."""
+    """A folder with what the slice says it needs and the local modules, no more. Returns the notebook's folder."""
     scratch.mkdir()
     inner = scratch / Path(case.notebook).parent
     inner.mkdir(parents=True, exist_ok=True)

@@ -76,20 +76,20 @@ def page(results: dict[str, dict[str, Any]]) -> str:
         "# Conversion, tried on messy notebooks",
         "",
         f"{len(cases)} notebooks written for the tests, each with one kind of mess, worked through in a kernel as a "
-        "person would, then converted and verified. "
-        f"{grades.count('A')} give the same values exactly (grade A), {grades.count('B')} within what their randomness "
-        f"allows (B), {grades.count('C')} do not (C) and say so, {grades.count('refused')} are refused with the reason. "
-        f"Of {wanted} parameters that a person would want {found} are lifted without being asked for, and {offered} are "
-        "lifted or offered.",
+        f"person would, then converted and verified. {grades.count('A')} give the same values exactly (grade A), "
+        f"{grades.count('B')} the same but for what differs each time it is made or is only shown (B), "
+        f"{grades.count('C')} do not, and it is said where and why (C), {grades.count('refused')} are refused with the "
+        f"reason. Of {wanted} parameters that a person would want {found} are lifted without being asked for, and "
+        f"{offered} are lifted or offered.",
         "",
         "The last column is the same file converted by its text alone, where nothing was recorded of it: "
         f"{texts.count('same')} give the value that running the notebook from top to bottom gives, "
         f"{texts.count('random')} are random, {texts.count('refused')} are refused, {texts.count('broken')} do not run "
         f"from top to bottom themselves, {texts.count('other') + texts.count('failed')} are wrong.",
         "",
-        "Made by `python -m tests.corpus.table`; the notebooks are programs in `tests/corpus`. Kept: executions that the "
-        "converted notebook holds, of those that ran. Parameters: found of those that a person would want. Seconds are "
-        "those of the conversion with its verification in fresh kernels, on the machine that made the page.",
+        "Made by `python -m tests.corpus.table`; the notebooks are programs in `tests/corpus`. Kept: executions that "
+        "the converted notebook holds, of those that ran. Parameters: found of those that a person would want. "
+        "Seconds are those of the conversion with its verification in fresh kernels, on the machine that made the page.",
     ]
     for title, group in GROUPS.items():
         lines += ["", f"## {title}", "", "| Mess | Result | Kept | Parameters | Seconds | By text alone |"]
