@@ -240,10 +240,25 @@ def is_converted(path: Path) -> bool:
 
 
 def write_document(out: Path, document: dict[str, Any]) -> None:
-    """The document as a file, all of it or nothing; the same document gives the same bytes."""
-    text = json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    """The document as a file, all of it or nothing; the same document gives the same bytes.
+
+    Ids of executions, which the verification needs, stay out of the file: converting what another session did in the
+    same way must give no difference in git.
+    """
+    text = json.dumps(_without_ids(document), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
     # A lone surrogate cannot be UTF-8; as \udxxx it is the JSON escape for itself.
     write_atomically(out, text.encode("utf-8", "backslashreplace"))
+
+
+def _without_ids(document: dict[str, Any]) -> dict[str, Any]:
+    cells = []
+    for cell in document["cells"]:
+        ours = cell["metadata"].get("mlops")
+        if ours is not None:
+            kept = {key: value for key, value in ours.items() if key not in ("execution_id", "executions")}
+            cell = {**cell, "metadata": {**cell["metadata"], "mlops": kept}}
+        cells.append(cell)
+    return {**document, "cells": cells}
 
 
 def as_document(made: Made, *, notebook: Path, out: Path, duration: float) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def page(results: dict[str, dict[str, Any]]) -> str:
         "",
         "Made by `python -m tests.corpus.table`; the notebooks are programs in `tests/corpus`. Kept: executions that "
         "the converted notebook holds, of those that ran. Parameters: found of those that a person would want. "
-        "Seconds are those of the conversion with its verification in fresh kernels, on the machine that made the page.",
+        "Seconds: the conversion with its verification in fresh kernels, on the machine that made the page.",
     ]
     for title, group in GROUPS.items():
         lines += ["", f"## {title}", "", "| Mess | Result | Kept | Parameters | Seconds | By text alone |"]
