@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -157,3 +158,15 @@ def test_streams_do_not_mix_and_order_is_kept() -> None:
     ]
     passed = messages.iopub(sent)
     assert [m["content"].get("text", "") for m in passed] == ["x ", "def", "abc", ""]
+
+
+def test_a_process_left_behind_does_not_hold_the_run(
+    workspace: Workspace, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_SECRET", SECRET)
+    cell = "import subprocess\n_ = subprocess.Popen(['sleep', '20'], start_new_session=True)\nlen(token)"
+    source = make(folder / "nb.ipynb", tagged("token: str = ''", "parameters"), cell)
+    began = time.monotonic()
+    result = run_notebook(workspace, source, parameters=[("token", "env:MY_SECRET")])
+    assert result.exit_code == 0 and time.monotonic() - began < 15
+    assert outputs(result.output)[-1] == str(len(SECRET))
