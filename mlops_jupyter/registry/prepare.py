@@ -14,7 +14,7 @@ from mlops_jupyter.capture.environment import read_environment
 from mlops_jupyter.capture.models import is_sklearn
 from mlops_jupyter.config import Settings
 from mlops_jupyter.data.exchange import open_exchange
-from mlops_jupyter.entities import Digest, Run, RunUid
+from mlops_jupyter.entities import Digest, Run, RunStatus, RunUid
 from mlops_jupyter.errors import MlopsError, UsageError
 from mlops_jupyter.store import Connection
 from mlops_jupyter.store import runs as store_runs
@@ -117,6 +117,8 @@ def of_run(
         CorruptObjectError: the bytes are not those that were recorded.
     """
     run = store_runs.get_run(store, run_uid)
+    if run.deleted_at is not None:
+        raise UsageError(f"Run {run.run_uid[:8]} ({run.name}) was deleted.", hint="Register the model of another run.")
     candidate = choose(run, _candidates(store, run), variable=variable)
     model = candidate.model
     if model.digest is None:  # choose() has said so
@@ -140,6 +142,9 @@ def of_run(
         find_local=lambda modules: find_local(modules, folders),
     )
     found = _tried(found, example, fallback=model.flavor)
+    if candidate.run.status in (RunStatus.FAILED, RunStatus.KILLED):
+        told = f"Its run is {candidate.run.status}: the model was fitted before that."
+        found = replace(found, notes=(*found.notes, told))
     contents = packages.Contents(
         data=found.data,
         serialization=found.serialization,

@@ -23,7 +23,7 @@ from mlops_jupyter.data.exchange import open_exchange
 from mlops_jupyter.entities import RunStatus, RunUid
 from mlops_jupyter.errors import CorruptObjectError, TargetNotFoundError, UnreachableError, UsageError
 from mlops_jupyter.registry.serialise import compare
-from mlops_jupyter.store import audit, open_workspace_store, runs
+from mlops_jupyter.store import audit, open_team_store, open_workspace_store, runs
 from mlops_jupyter.verbs.lineage import lineage
 from mlops_jupyter.verbs.models import models_list, models_show
 from mlops_jupyter.verbs.register import register
@@ -395,3 +395,32 @@ def test_looking_for_models_does_not_make_a_database(tmp_path: Path) -> None:
         models_show(workspace, "delay")
     assert not (settings.state / "mlflow.db").exists()
     store.close()
+
+
+def test_a_deleted_run_is_refused_and_a_failed_one_says_so(workspace: Workspace) -> None:
+    gone = record_run(workspace.settings, workspace.store, {"clf": classifier()})
+    runs.delete_run(workspace.store, gone)
+    with pytest.raises(UsageError, match="was deleted"):
+        register(workspace, gone, name="delay")
+    failed = new_run(workspace.store, "failed")
+    model = new_model(workspace.settings, classifier(), name="clf", requirements=PINNED, signature=SIGNATURE)
+    runs.add_model(workspace.store, failed, model)
+    runs.end_run(workspace.store, failed, RunStatus.FAILED)
+    assert "Its run is FAILED" in register(workspace, failed, name="delay")["notes"][0]
+
+
+@pytest.mark.postgres
+def test_the_audit_record_is_the_teams_where_it_has_one(workspace: Workspace, postgres_url: str) -> None:
+    settings = replace(workspace.settings, store_url=postgres_url)
+    run = record_run(settings, workspace.store, {"clf": classifier()})
+    for _ in range(2):
+        assert register(Workspace(settings, workspace.store), run, name="delay")["version"] == 1
+    assert list(audit.entries(workspace.store)) == []
+    team = open_team_store(settings)
+    (entry,) = audit.entries(team)
+    team.close()
+    assert (entry.action, entry.subject, entry.actor_source) == ("register", "model:delay/1", "postgresql")
+    unreachable = replace(settings, store_url="postgresql://127.0.0.1:9/none")
+    with pytest.raises(UnreachableError):
+        register(Workspace(unreachable, workspace.store), run, name="other")
+    assert [m["name"] for m in models_list(workspace)["models"]] == ["delay"]
