@@ -305,6 +305,29 @@ def test_a_result_that_cannot_be_converted_is_left_out_and_a_target_is_refused(w
         converted(path, target="name")
 
 
+def test_where_nothing_but_our_own_line_ran_the_text_counts(workspace: Workspace) -> None:
+    h = History()
+    h.cell("%load_ext mlops_jupyter")
+    h.save(workspace.store)
+
+    document, cells = converted(notebook("%load_ext mlops_jupyter", "x = 1"))
+
+    assert (document["origin"], cells) == ("static", ["x = 1"])
+
+
+def test_a_secret_is_taken_from_the_notebook_and_told(workspace: Workspace) -> None:
+    h = History()
+    h.cell('token = "***"\nx = len(token)', writes=["token", "x"])
+    h.save(workspace.store)
+    text = 'token = "0123456789abcdef"\nx = len(token)'
+
+    document, cells = converted(notebook(text), target="x")
+
+    assert cells == [text]
+    assert "holds a secret" in document["notes"][-1]
+    assert "0123456789" not in json.dumps(document)
+
+
 def test_inputs_that_changed_or_went_are_told(workspace: Workspace) -> None:
     h = History()
     h.cell("x = read('a'), read('b')", reads=["file:a", "file:b"], writes=["x"])
