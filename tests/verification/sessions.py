@@ -46,10 +46,10 @@ def work(root: Path, *sources: str, order: Sequence[int] | None = None, home: Pa
 
 
 def converted(notebook: Path, target: str | None = None) -> tuple[dict[str, Any], GatheredSlice]:
-    """The conversion of a notebook."""
+    """The conversion of a notebook, without parameters."""
     with open_workspace(notebook.parent) as workspace:
-        conversion, found = make(workspace, notebook, target=target)
-    return conversion.document, found
+        made = make(workspace, notebook, target=target, limit=0)
+    return made.conversion.document, made.found
 
 
 def check(
