@@ -78,7 +78,19 @@ def _scheduled(context: Context, scratch: Scratch, name: str) -> Replay | str:
     output, home = place / "out.ipynb", scratch.root / ".mlops"
     given = [part for item in converted_parameters(context.converted).items() for part in _given(*item)]
     environment = replay_environment(scratch, home=home)
-    wanted = ("MLOPS_", "MLFLOW_", "TMPDIR", "JUPYTER_RUNTIME_DIR", "PYTHONDONTWRITEBYTECODE", *_KEPT_VARIABLES)
+    # How many threads a library takes, and which kernels, is the machine's and changes the last bits of a number.
+    wanted = (
+        "OMP_",
+        "OPENBLAS_",
+        "MKL_",
+        "BLIS_",
+        "MLOPS_",
+        "MLFLOW_",
+        "TMPDIR",
+        "JUPYTER_RUNTIME_DIR",
+        "PYTHONDONTWRITEBYTECODE",
+        *_KEPT_VARIABLES,
+    )
     least = {key: value for key, value in environment.items() if key.startswith(wanted)}
     command = [
         sys.executable, "-m", "mlops_jupyter.verification.confined", str(scratch.folder), str(scratch.original),

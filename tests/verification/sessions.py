@@ -46,9 +46,9 @@ def work(root: Path, *sources: str, order: Sequence[int] | None = None, home: Pa
 
 
 def converted(notebook: Path, target: str | None = None) -> tuple[dict[str, Any], GatheredSlice]:
-    """The conversion of a notebook."""
+    """The conversion of a notebook, without parameters."""
     with open_workspace(notebook.parent) as workspace:
-        made = make(workspace, notebook, target=target)
+        made = make(workspace, notebook, target=target, limit=0)
     return made.conversion.document, made.found
 
 
