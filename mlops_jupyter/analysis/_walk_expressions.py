@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable
 
 from ._calls import keyword_literals, known_call
@@ -14,6 +15,8 @@ from ._magics import expanded_names, line_code, magic_call
 from ._model import Call, Function, Magic, TouchKind
 from ._scopes import bound_names, dotted, loaded_names, parameter_names, root_name
 from ._walk_ground import Ground, target_names
+
+_LOCALS_IN_QUERY = re.compile(r"@([A-Za-z_]\w*)")
 
 
 class Expressions(Ground):
@@ -146,6 +149,14 @@ class Expressions(Ground):
         self.assigned = entry
         self.loop -= 1
 
+    def _query(self, node: ast.Call) -> None:
+        """``df.query("a > @limit")`` reads ``limit``."""
+        for argument in node.args[:1]:
+            for part in ast.walk(argument):
+                if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                    for name in _LOCALS_IN_QUERY.findall(part.value):
+                        self.load(name, node.lineno)
+
     def visit_Call(self, node: ast.Call) -> None:
         self._call(node)
 
@@ -155,6 +166,8 @@ class Expressions(Ground):
             return
         callee = dotted(node.func)
         self.visit(node.func)
+        if isinstance(node.func, ast.Attribute) and node.func.attr in ("query", "eval"):
+            self._query(node)
         if isinstance(node.func, ast.Attribute):
             self._receiver(node, node.func)
         else:

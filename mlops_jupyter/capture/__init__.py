@@ -31,9 +31,17 @@ def load(shell: Any) -> None:
 def load_headless() -> None:
     """Start to capture in the kernel of a headless run; silent, and set up by the environment.
 
-    Read are ``MLOPS_HOME``, ``MLOPS_ORIGIN``, ``MLOPS_PARENT_RUN`` and ``MLOPS_NOTEBOOK``.
+    Read are ``MLOPS_HOME``, ``MLOPS_ORIGIN``, ``MLOPS_PARENT_RUN`` and ``MLOPS_NOTEBOOK``; in a replay also
+    ``MLOPS_REPLAY_FOLDER`` (see ``guard``).
     """
+    import os
+
     from IPython.core.getipython import get_ipython
+
+    if os.environ.get("MLOPS_REPLAY_FOLDER"):
+        from .guard import install_guard
+
+        install_guard()
 
     shell = get_ipython()
     if shell is not None:

@@ -4,6 +4,7 @@ imported.
 
 from __future__ import annotations
 
+from math import frexp, isfinite, ldexp
 from typing import TYPE_CHECKING, Any
 
 from ._inspect import class_dict, identity, instance_dict, loaded, loaded_type, mro_of
@@ -33,9 +34,14 @@ def feed_ndarray(hasher: Hasher, array: Any, depth: int) -> None:
         for name in kind.names:
             feed_ndarray(hasher, array[name], depth + 1)
         return
-    flags = array.flags
     if array.size == 0:
         return
+    if hasher.portable and kind.kind in "fc":
+        hasher.floats = True
+        if hasher.rounded and array.nbytes <= hasher.bytes_left:
+            feed_bytes(hasher, _rounded(array).view("u1"))
+            return
+    flags = array.flags
     if flags.c_contiguous:
         feed_bytes(hasher, array.reshape(-1).view("u1"))
     elif flags.f_contiguous:
@@ -46,6 +52,24 @@ def feed_ndarray(hasher: Hasher, array: Any, depth: int) -> None:
         _sample_rows(hasher, array)
 
 
+def _rounded(array: Any) -> Any:
+    """Floats rounded to about a ten-millionth of the largest finite one."""
+    numpy = loaded("numpy")
+    wide = array.astype("c16" if array.dtype.kind == "c" else "f8", order="C").reshape(-1).view("f8")
+    largest = max(float(wide.max()), -float(wide.min()))
+    if not isfinite(largest):
+        finite = wide[numpy["isfinite"](wide)]
+        largest = max(float(finite.max()), -float(finite.min())) if finite.size else 0.0
+    if not 0.0 < largest < 1e290:
+        return wide + 0.0
+    # What is added pushes the digits below a 2^-23 of the largest out of the number.
+    shift = ldexp(1.5, frexp(largest)[1] + 29)
+    wide += shift
+    wide -= shift
+    wide += 0.0  # no negative zero
+    return wide
+
+
 def feed_bytes(hasher: Hasher, data: Any) -> None:
     """All bytes of a buffer, or 64 samples of 64 KiB beyond the budget."""
     size = len(data)
@@ -53,6 +77,8 @@ def feed_bytes(hasher: Hasher, data: Any) -> None:
         hasher.bytes_left -= size
         hasher.raw(data)
         return
+    if hasher.strict:
+        raise OverflowError("larger than the budget")
     hasher.sampled = True
     step = hasher.chunk_size()
     hasher.text(f"sampled{size}")

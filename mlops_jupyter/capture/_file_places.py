@@ -1,4 +1,4 @@
-# ruff: noqa: PTH112, PTH116, PTH120
+# ruff: noqa: PTH100, PTH112, PTH116, PTH120
 # As in the hook: strings in, strings out.
 """What a session itself made in the file system, and who depends on it without opening it.
 

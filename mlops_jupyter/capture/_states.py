@@ -153,6 +153,11 @@ class StateTracker:
         for touch in touches:
             root = namespace.get(touch.name)
             if type(root) is not ModuleType:
+                # ``getcontext().prec = 5``, ``Library.method = mine``
+                if touch.kind.explicit and hidden_state.is_definition(root):
+                    package = hidden_state.package_of(root)
+                    if package is not None:
+                        written[package] = f"changed through {touch.name}"
                 continue
             package = hidden_state.package_of(root)
             if package is not None and touch.kind.explicit and package != "os":

@@ -23,7 +23,7 @@ _IMMUTABLE = frozenset(map(identity, (type(None), bool, int, float, complex, str
 PURE_METHODS = frozenset(
     {"predict", "predict_proba", "predict_log_proba", "decision_function", "score", "score_samples",
     "transform",
-     "inverse_transform", "get_params", "head", "tail", "describe", "info", "copy", "to_csv", "to_parquet",
+     "inverse_transform", "get_params", "head", "tail", "describe", "copy", "to_csv", "to_parquet",
      "to_dict", "to_json", "to_numpy", "tolist", "mean", "sum", "std", "min", "max", "count", "groupby",
      "get_feature_names_out",
      "staged_predict", "kneighbors", "apply", "decision_path", "evaluate_model", "summary", "state_dict",
@@ -82,6 +82,10 @@ def find_touched(
     found = Touched()
     for touch in analysis.touches:
         _add(found, touch.name, touch, snapshot)
+    for load in analysis.loads:
+        if load.name in snapshot and has_method(type(namespace.get(load.name)), "__missing__"):
+            # A defaultdict: looking at an item may make it. The fingerprint tells.
+            _add(found, load.name, Touch(load.name, TouchKind.RECEIVER, load.at, detail="__getitem__"), snapshot)
     for store in analysis.stores:
         if not store.certain or store.at.branch >= 0:
             _add(found, store.name, Touch(store.name, TouchKind.CONDITIONAL_STORE, store.at), snapshot)
@@ -209,8 +213,10 @@ def _judge(
     *,
     own: bool,
 ) -> Mutation | None:
-    before = candidate.before
     reason = _reason(touched, None if own else candidate.alias_of)
+    # A cache in C remembers its calls, and nothing of that can be seen.
+    cache = own and type(value).__name__ == "_lru_cache_wrapper"
+    before, after = (None, None) if cache else (candidate.before, after)
     explicit = [t for t, f in touched if t.kind.explicit and t.direct and (f or certainly(t.at))]
     if before is not None and after is not None:
         if before.digest != after.digest:

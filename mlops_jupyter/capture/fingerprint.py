@@ -66,7 +66,7 @@ _CONSTANT_TYPES: tuple[type, ...] = (
     pathlib.WindowsPath, pathlib.PureWindowsPath, type(NotImplemented), types.BuiltinFunctionType,
     types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType,
     types.ClassMethodDescriptorType,
-    functools._lru_cache_wrapper, logging.Logger, logging.RootLogger, property, staticmethod, classmethod,
+    functools._lru_cache_wrapper, property, staticmethod, classmethod,
     type(threading.Lock()), type(threading.RLock()), types.ModuleType, types.CodeType, types.MappingProxyType,
 )  # fmt: skip
 """Immutable, or with nothing inside that is data. Told apart by identity."""
@@ -86,11 +86,19 @@ class Fingerprint:
 class Hasher:
     """One fingerprint in the making: the hash, what is left of the budget, and what has been seen."""
 
-    __slots__ = ("_divide", "_hash", "_nodes", "_seen", "bytes_left", "partial", "portable", "sampled", "unknown")
+    __slots__ = (
+        "_divide", "_hash", "_nodes", "_seen", "bytes_left", "floats", "partial", "portable", "rounded", "sampled",
+        "strict", "unknown",
+    )  # fmt: skip
 
-    def __init__(self, budget_bytes: int, nodes: int, *, portable: bool = False) -> None:
+    def __init__(self, budget_bytes: int, nodes: int, *, portable: bool = False, rounded: bool = False) -> None:
         self.portable = portable
         """Whether the digest must be the same in another process: then nothing is told apart by its identity."""
+        self.rounded = rounded
+        """Whether floats count to 7 digits."""
+        self.strict = False
+        """Whether a value beyond the budget is given up instead of sampled."""
+        self.floats = False
         self._hash = xxhash.xxh3_128()
         self._nodes = nodes
         self._seen: dict[int, tuple[int, object]] = {}
@@ -138,6 +146,8 @@ class Hasher:
             self._atom(value)
             return
         if self._nodes < 0 or depth > _DEPTH:
+            if self.strict:
+                raise OverflowError("more parts than the budget allows")
             self.opaque(value)
             return
         known = self._seen.get(identity(value))
@@ -170,6 +180,9 @@ class Hasher:
             _buffers.feed_bytes(self, data)
         elif value is ...:
             self.text("...")
+        elif type(value) is float or type(value) is complex:
+            self.floats = True
+            self._hash.update(marshal.dumps(_rounded(value) if self.rounded else value, _MARSHAL))
         else:
             self._hash.update(marshal.dumps(value, _MARSHAL))
 
@@ -181,6 +194,9 @@ class Hasher:
             self.sampled = True
             items = [*items[:: size // _SAMPLE], *items[-64:]]
         if _ATOMS.issuperset(map(identity, map(type, items))):
+            if self.portable and not _FLOATS.isdisjoint(map(type, items)):
+                self.floats = True
+                items = [_rounded(x) if type(x) in _FLOATS else x for x in items] if self.rounded else items
             self._hash.update(marshal.dumps(items, _MARSHAL))
             self._nodes -= len(items) // 64
             return
@@ -272,6 +288,16 @@ class Hasher:
             self.feed(item.__func__ if type(item) in (staticmethod, classmethod) else item, depth + 1)
 
 
+_FLOATS = frozenset({float, complex})
+
+
+def _rounded(value: Any) -> Any:
+    """A float or complex number to 7 digits."""
+    if type(value) is complex:
+        return (_rounded(value.real), _rounded(value.imag))
+    return float(f"{value:.6e}") + 0.0  # no negative zero
+
+
 _KNOWN_BASES = frozenset({list, dict, tuple, set, frozenset, str, int, float, bytes, BaseException})
 _CLASS_NOISE = frozenset(
     {"__doc__", "__module__", "__abstractmethods__", "_abc_impl", "__annotations__", "__annotate_func__",
@@ -305,24 +331,6 @@ def measure(
         return None, *used
     grade = Grade.ASSUMED if hasher.partial else Grade.SAMPLED if hasher.sampled else Grade.EXACT
     return Fingerprint(Digest(f"xxh3:{hasher.digest()}"), grade), *used
-
-
-def portable_fingerprint(value: object, *, budget_bytes: int, budget_nodes: int) -> tuple[Fingerprint | None, int, int]:
-    """As ``measure``, but equal values have equal digests in every process with the same libraries.
-
-    What cannot be looked into stands for its type alone (ASSUMED). The digest does not depend on the budgets unless
-    the value is larger than they allow (SAMPLED, or ASSUMED).
-    """
-    hasher = Hasher(budget_bytes, budget_nodes, portable=True)
-    try:
-        hasher.feed(value)
-    except Exception:  # noqa: BLE001
-        return None, 0, 1
-    used = max(0, budget_bytes - hasher.bytes_left), hasher.nodes_used(budget_nodes)
-    if hasher.unknown:
-        return None, *used
-    grade = Grade.SAMPLED if hasher.sampled else Grade.ASSUMED if hasher.partial else Grade.EXACT
-    return Fingerprint(Digest(hasher.digest()), grade), *used
 
 
 def issubclass_of(cls: type, base: type) -> bool:
@@ -369,6 +377,13 @@ def _partial(hasher: Hasher, value: Any, depth: int) -> None:
     hasher.feed([value.func, value.args, value.keywords], depth + 1)
 
 
+def _logger(hasher: Hasher, value: logging.Logger, depth: int) -> None:  # noqa: ARG001
+    # Its settings; not what it hands on, or each line that is logged would change it.
+    hasher.text(f"logger {value.name} {value.level} {value.propagate} {len(value.handlers)}")
+    for handler in value.handlers:
+        hasher.text(qualified_name(type(handler)) if hasher.portable else str(identity(handler)))
+
+
 def _random(hasher: Hasher, value: random.Random, depth: int) -> None:
     hasher.feed(random.Random.getstate(value), depth + 1)
 
@@ -390,7 +405,7 @@ def _set(hasher: Hasher, value: set[Any] | frozenset[Any], depth: int) -> None:
     if _ATOMS.issuperset(map(identity, map(type, items))) and len(items) <= _MOST_ATOMS:
         hasher.sequence("set", sorted(marshal.dumps(item, _MARSHAL) for item in items), depth)
     elif hasher.portable:  # their order depends on identities and on the seed of string hashes
-        parts = [Hasher(1 << 16, 64, portable=True) for _ in items[:256]]
+        parts = [Hasher(1 << 16, 64, portable=True, rounded=hasher.rounded) for _ in items[:256]]
         for part, item in zip(parts, items, strict=False):
             part.feed(item)
         hasher.partial = hasher.partial or len(items) > 256 or any(part.partial for part in parts)
@@ -422,6 +437,11 @@ _PRINTABLE = frozenset(
 
 def _numpy_scalar(hasher: Hasher, value: Any, depth: int) -> None:  # noqa: ARG001
     hasher.text(f"np.{type(value).__name__}")
+    if hasher.portable and value.dtype.kind in "fc":
+        hasher.floats = True
+        if hasher.rounded:
+            hasher.feed(value.astype("c16" if value.dtype.kind == "c" else "f8").item())
+            return
     hasher.raw(value.tobytes())
 
 
@@ -441,6 +461,8 @@ def _table() -> dict[int, Handler]:
         types.MethodType: _method,
         functools.partial: _partial,
         random.Random: _random,
+        logging.Logger: _logger,
+        logging.RootLogger: _logger,
         types.SimpleNamespace: lambda h, v, d: h.feed(v.__dict__, d + 1),
         types.CellType: lambda h, v, d: h.opaque(v),  # noqa: ARG005
     }

@@ -44,3 +44,22 @@ def end_in_order(shell: Any) -> None:
             thread.join(timeout=_ORDERLY_SECONDS)
 
     atexit.register(wait)
+
+
+class TrackRequests:
+    """The words of ``%%track`` that come beside a cell, with the request to execute it."""
+
+    def __init__(self, shell: Any) -> None:
+        self._shell = shell
+        self._taken: str | None = None
+
+    def take(self) -> str | None:
+        """Those of the request that is executed, or None; once a request, for other cells may run inside of it."""
+        get_parent = getattr(self._shell, "get_parent", None)
+        request = get_parent() if get_parent is not None else {}
+        words = request.get("metadata", {}).get("mlops", {}).get("track")
+        message_id = request.get("header", {}).get("msg_id")
+        if not isinstance(words, str) or message_id == self._taken:
+            return None
+        self._taken = message_id
+        return words

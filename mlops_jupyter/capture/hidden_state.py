@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Mapping
-from types import BuiltinFunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from ._inspect import loaded, module_name
@@ -116,6 +116,11 @@ def package_of(value: Any) -> str | None:
     if type(name) is not str or name == "__main__":
         return None
     return name.partition(".")[0]
+
+
+def is_definition(value: object) -> bool:
+    """Whether a value is a function or a class."""
+    return type(value) in (FunctionType, BuiltinFunctionType) or isinstance_of_type(value)
 
 
 def isinstance_of_type(value: object) -> bool:

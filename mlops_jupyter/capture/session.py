@@ -40,6 +40,7 @@ from ._file_hook import unobserved
 from .environment import read_environment
 from .faults import Faults
 from .files import SCRIPTS, FileAccess, FileTracker, to_lineage
+from .headless import TrackRequests
 from .hooks import Hooks
 from .minting import new_uid
 from .notebook_path import actor, notebook_path
@@ -101,7 +102,7 @@ class CaptureSession:
         self.sink = Sink(self.settings, self.faults)
         self._hide_secrets()
         self.cell: OpenCell | None = None
-        self._asked: str | None = None
+        self._requests = TrackRequests(shell)
         self.position = 0
         self.files = FileTracker(
             self.settings.root,
@@ -246,7 +247,7 @@ class CaptureSession:
         cell.started_at = time.time()
         found = find_track_line(info.raw_cell.splitlines())
         if found is None and self.origin is Origin.HEADLESS:
-            asked = self._asked_to_track()
+            asked = self._requests.take()
             if asked is not None:
                 cell.added, found = f"%%track {asked}".rstrip() + "\n", (0, asked)
         self.tracker.before(cell, found)
@@ -256,17 +257,6 @@ class CaptureSession:
             self._scripts()
         finally:
             cell.clock = time.perf_counter()
-
-    def _asked_to_track(self) -> str | None:
-        """The words of ``%%track`` that came beside the cell with the request that is executed; once a request."""
-        get_parent = getattr(self.shell, "get_parent", None)
-        request = get_parent() if get_parent is not None else {}
-        words = request.get("metadata", {}).get("mlops", {}).get("track")
-        message_id = request.get("header", {}).get("msg_id")
-        if not isinstance(words, str) or message_id == self._asked:
-            return None
-        self._asked = message_id
-        return words
 
     def _scripts(self) -> None:
         """A script of another interpreter goes to it as its input, where no hook sees the files that it names."""

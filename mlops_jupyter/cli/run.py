@@ -162,6 +162,10 @@ def show_result(document: dict[str, Any]) -> None:
     """The end of a run for people."""
     cells = document["cells"]
     heading(f"{document['state']}  {document['notebook']}  in {lasted(document['duration'])}")
+    converted = document["converted"]
+    if converted:
+        grade = f"grade {converted['grade']}" if converted["grade"] else "not verified"
+        echo(f"  made      from {plain(converted['notebook']) or 'a notebook'} by mlops convert, {grade}")
     echo(f"  run       {document['run_id']}")
     echo(f"  cells     {cells['succeeded']} of {cells['total']} succeeded")
     if document["parameters"]:

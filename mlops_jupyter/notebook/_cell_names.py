@@ -34,6 +34,8 @@ class Names:
     """Names that magics, or text that cannot be read, may bind."""
     binds_unknown: bool
     """Some statement may bind any name."""
+    unknown_before: bool
+    """A cell that runs before the parameters may bind any name (``from m import *``)."""
     reads_namespace: bool
     """``globals()``, ``vars()`` … is called: a further global name would be seen."""
 
@@ -47,13 +49,18 @@ class Names:
             and is_usable(name)
         )
 
-    def is_bound_once(self, name: str) -> bool:
-        """Whether one place alone binds this name."""
-        return (
-            not self.binds_unknown
-            and len(self.bindings.get(name, ())) == 1
-            and name not in self.written_outside
-            and is_usable(name)
+    def is_bound_once(self, name: str, texts: Sequence[CellText]) -> bool:
+        """Whether one place alone binds this name; the same place of a cell that is there again counts as one."""
+        places = self.bindings.get(name, ())
+        if self.binds_unknown or not places or name in self.written_outside or not is_usable(name):
+            return False
+        first = min(places)
+        if self.unknown_before and any(at < first for at in self.mentions.get(name, ())):
+            return False  # what is read there may come from elsewhere
+        lines = texts[first[0]].lines
+        cells = {cell for cell, _ in places}
+        return len(cells) == len(places) and all(
+            line == first[1] and texts[cell].lines == lines for cell, line in places
         )
 
 
@@ -71,8 +78,8 @@ def is_usable(name: str) -> bool:
     )
 
 
-def read_names(cells: Sequence[CellText]) -> Names:
-    """The names of all cells."""
+def read_names(cells: Sequence[CellText], *, before: int = 0) -> Names:
+    """The names of all cells; ``before``: how many of them run before the cell of parameters."""
     bindings: dict[str, list[tuple[int, int]]] = defaultdict(list)
     mentions: dict[str, list[tuple[int, int]]] = defaultdict(list)
     outside: set[str] = set()
@@ -99,7 +106,8 @@ def read_names(cells: Sequence[CellText]) -> Names:
         outside |= texts
     return Names(
         bindings=dict(bindings), mentions=dict(mentions), written_outside=frozenset(outside),
-        binds_unknown=any(cell.binds_unknown for cell in cells), reads_namespace=mirror,
+        binds_unknown=any(cell.binds_unknown for cell in cells[before:]),
+        unknown_before=any(cell.binds_unknown for cell in cells[:before]), reads_namespace=mirror,
     )  # fmt: skip
 
 

@@ -6,6 +6,8 @@ import io
 import re
 import tokenize
 
+from mlops_jupyter.analysis import redact
+
 from ._cell_text import CellText
 
 _NOT_HELP = re.compile(
@@ -52,4 +54,5 @@ def clean(comment: str) -> str:
     text = " ".join("".join(c if c.isprintable() else " " for c in comment).split())
     if _NOT_HELP.match(text) or _CODE.match(text):
         return ""
+    text = redact(text)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from .candidates import Origin
 
 _ESTIMATOR = re.compile(r"^[A-Z]\w*(?:Classifier|Regressor|Regression|CV|SVC|SVR|Clustering|Booster|Forest|Ranker)$|"
-                        r"^(?:SVC|SVR|LinearSVC|KMeans|DBSCAN|PCA|NMF|Ridge|Lasso|ElasticNet|TSNE|UMAP|Adam|AdamW|SGD|"
-                        r"RMSprop|DataLoader|XGB\w+|LGBM\w+|CatBoost\w*|Prophet|ARIMA|SARIMAX|TfidfVectorizer|"
-                        r"CountVectorizer|MiniBatchKMeans|IsolationForest|GaussianMixture|TrainingArguments)$")  # fmt: skip
+                        r"^(?:SVC|SVR|LinearSVC|KMeans|DBSCAN|PCA|NMF|Ridge|Lasso|ElasticNet|TSNE|UMAP|Adam|AdamW|"
+                        r"SGD|RMSprop|DataLoader|XGB\w+|LGBM\w+|CatBoost\w*|Prophet|ARIMA|SARIMAX|TfidfVectorizer|"
+                        r"CountVectorizer|MiniBatchKMeans|IsolationForest|GaussianMixture|"
+                        r"TrainingArguments)$")  # fmt: skip
 _COUNTED = {"epoch": "epochs", "ep": "epochs", "step": "steps", "iteration": "iterations", "it": "iterations",
             "trial": "trials", "fold": "folds", "episode": "episodes", "round": "rounds"}  # fmt: skip
 _STAGING = re.compile(r"(?:fig|plot|color|colour|title|label|font|cmap|style|col|cols|columns|features|name|names|text|"

@@ -32,7 +32,7 @@ _FRACTION = Known("float", 3.2, minimum=0, maximum=1)
 _RATE = Known("float", 3.8, minimum=0)
 
 HYPERPARAMETERS: dict[str, Known] = {
-    **_all("n_estimators num_boost_round iterations n_rounds num_leaves n_clusters n_components n_init batch_size "
+    **_all("n_estimators num_boost_round iterations n_rounds num_leaves n_clusters n_init batch_size "
            "num_epochs n_epochs epochs max_epochs hidden_size hidden_dim num_layers embedding_dim n_layers n_trials "
            "num_samples n_samples n_topics num_train_epochs per_device_train_batch_size window window_size horizon "
            "seq_len sequence_length", _COUNT),
@@ -40,13 +40,14 @@ HYPERPARAMETERS: dict[str, Known] = {
            "min_samples early_stopping_rounds patience min_data_in_leaf max_bin n_bins steps max_steps max_len "
            "max_length num_workers filters units kernel_size", Known("", 2.9)),
     **_all("min_samples_split", Known("int | float", 2.9)),
+    **_all("n_components", Known("int | float", 3.5)),
     **_all("max_depth", Known("int | None", 3.9)),
     **_all("max_leaf_nodes", _COUNT_OR_NONE),
     **_all("learning_rate lr eta base_lr learning_rate_init lr0", _RATE),
     **_all("weight_decay momentum l1_ratio reg_alpha reg_lambda tol gamma_init noise sigma temperature eps epsilon "
            "max_samples min_impurity_decrease validation_fraction val_split validation_split val_fraction",
            Known("", 2.8)),
-    **_all("dropout dropout_rate rate p subsample colsample_bytree bagging_fraction feature_fraction", _FRACTION),
+    **_all("dropout dropout_rate subsample colsample_bytree bagging_fraction feature_fraction", _FRACTION),
     **_all("C alpha l2 l1 lambda_", Known("float", 3.4)),
     **_all("gamma", Known("float | str", 3.0)),
     **_all("max_features", Known("int | float | str | None", 2.8)),
@@ -140,7 +141,8 @@ DISPLAY_CALLS = frozenset(
 """Calls that show things or plumb: their literals are seldom what a person varies."""
 
 PLUMBING = frozenset(
-    {"axis", "inplace", "index", "dtype", "verbose", "end", "ddof", "ascending", "drop", "how", "on", "by", "columns",
+    {"axis", "indent", "inplace",
+     "index", "dtype", "verbose", "end", "ddof", "ascending", "drop", "how", "on", "by", "columns",
      "ignore_index", "copy", "figsize", "color", "cmap", "label", "title", "xlabel", "ylabel", "alpha_", "keepdims",
      "exist_ok", "parents", "default", "key", "reverse", "mode", "newline", "flush", "file", "header", "names",
      "usecols", "parse_dates", "index_col", "errors", "deep", "left_on", "right_on", "suffixes", "orient", "level",

@@ -18,8 +18,11 @@ from ._cell_names import Names, is_usable
 from ._cell_text import CellText, read_cell
 from ._comments import help_texts
 from ._judging import Judged, judge
-from ._places import Place, read_places
+from ._places import Place, Span, read_places, text_of
 from .candidates import Candidate, Evidence
+
+_Comments = dict[tuple[int, Span], str]
+"""Help by cell and span."""
 
 _CHANGED = 5.0
 _RECORDED = 3.0
@@ -39,32 +42,40 @@ class _Found:
     secret: bool
 
 
-def ranked(cells: Sequence[CellText], names: Names, evidence: Evidence) -> list[Candidate]:
+def ranked(cells: Sequence[CellText], names: Names, evidence: Evidence, *, before: int = 0) -> list[Candidate]:
     """All candidates, in no order."""
     found: list[_Found] = []
     changed = _changed(cells, evidence)
-    for index, cell in enumerate(cells):
+    for index, cell in enumerate(cells[before:], before):
         for place in read_places(cell):
-            one = _consider(place, index, cell, names, evidence, changed)
+            one = _consider(place, index, cells, names, evidence, changed)
             if one is not None:
                 found.append(one)
-    return _named(found, cells, names)
+    return _named(_merged(found, cells), cells, names)
 
 
 def _consider(
-    place: Place, index: int, cell: CellText, names: Names, evidence: Evidence, changed: frozenset[tuple[str, str]]
+    place: Place,
+    index: int,
+    cells: Sequence[CellText],
+    names: Names,
+    evidence: Evidence,
+    changed: frozenset[tuple[str, str]],
 ) -> _Found | None:
+    cell = cells[index]
     tagged = index in evidence.tagged
-    if place.kind == "assignment" and not _movable(place, index, names, tagged=tagged):
+    if place.kind == "assignment" and not _movable(place, index, cells, names, tagged=tagged):
         return None
     if place.kind != "assignment" and (names.binds_unknown or names.reads_namespace):
         return None  # a new name could be overwritten, or be seen
     if place.repeated and isinstance(place.value, list | dict):
         return None  # each evaluation makes a new object; a parameter is one
-    source = _text(cell, place.span)
+    source = text_of(cell, place.span)
     if not source or len(source) > _LONGEST:
         return None
     secret = _is_secret(place, source)
+    if isinstance(place.value, list | tuple | dict) and redact(source) != source:
+        return None  # a key inside: it is offered by itself
     judged = judge(place)
     signs, reason = _signs(place, evidence, changed, tagged=tagged)
     if judged is None:
@@ -83,10 +94,11 @@ def _consider(
     return _Found(place=place, judged=judged, cell=index, annotation=annotation, source=source, secret=secret)
 
 
-def _movable(place: Place, cell: int, names: Names, *, tagged: bool) -> bool:
+def _movable(place: Place, cell: int, cells: Sequence[CellText], names: Names, *, tagged: bool) -> bool:
     """Whether an assignment can stand before all other cells."""
-    if names.is_bound_once(place.name):
-        return True
+    if names.is_bound_once(place.name, cells):
+        # A list that a cell makes anew each time it runs must not become one list.
+        return len(names.bindings[place.name]) == 1 or not isinstance(place.value, list | dict)
     if not tagged or names.binds_unknown or place.name in names.written_outside or not is_usable(place.name):
         return False
     # In a tagged cell a name may be bound again later, as long as nothing in or before the cell knows it.
@@ -172,20 +184,9 @@ def _plain_origin(place: Place) -> Any:
     return {"assignment": "assignment", "entry": "dict"}.get(place.kind, "keyword")
 
 
-def _text(cell: CellText, span: tuple[int, int, int, int]) -> str:
-    first, start, last, end = span
-    lines = [line.encode("utf-8", "surrogatepass") for line in cell.lines[first - 1 : last]]
-    if not lines:
-        return ""
-    lines[-1] = lines[-1][:end]
-    lines[0] = lines[0][start:]
-    return b"".join(lines).decode("utf-8", "surrogatepass")
-
-
-def _named(found: list[_Found], cells: Sequence[CellText], names: Names) -> list[Candidate]:
+def _named(groups: list[list[_Found]], cells: Sequence[CellText], names: Names) -> list[Candidate]:
     """Candidates with names of their own: assignments keep theirs; others are prefixed where two would share one."""
-    comments = [help_texts(cell) for cell in cells]
-    groups = _merged(found)
+    comments = _comments(groups, cells)
     taken = {group[0].place.name for group in groups if group[0].place.kind == "assignment"}
     wanted: dict[str, list[list[_Found]]] = defaultdict(list)
     for group in groups:
@@ -203,21 +204,30 @@ def _named(found: list[_Found], cells: Sequence[CellText], names: Names) -> list
     return result
 
 
-def _merged(found: list[_Found]) -> list[list[_Found]]:
-    """Literals that are one parameter: the same seed, given in several places."""
-    groups: list[list[_Found]] = []
-    seeds: dict[str, list[_Found]] = {}
+def _comments(groups: list[list[_Found]], cells: Sequence[CellText]) -> _Comments:
+    """Help by cell and line, and by the one literal there that it is about: of several on a line, the best."""
+    best: dict[tuple[int, int], _Found] = {}
+    for one in (one for group in groups for one in group):
+        at = (one.cell, one.place.span[2])
+        if at not in best or one.judged.score > best[at].judged.score:
+            best[at] = one
+    helps = [help_texts(cell) for cell in cells]
+    return {(cell, one.place.span): helps[cell].get(line, "") for (cell, line), one in best.items()}
+
+
+def _merged(found: list[_Found], cells: Sequence[CellText]) -> list[list[_Found]]:
+    """Literals that are one parameter: a seed given in several places, the same place of a cell that is there twice."""
+    groups: dict[object, list[_Found]] = {}
     for one in found:
-        if one.judged.origin == "seed" and one.place.kind != "assignment" and type(one.place.value) is int:
-            key = f"{one.place.value}"
-            if key in seeds:
-                seeds[key].append(one)
-                continue
-            seeds[key] = [one]
-            groups.append(seeds[key])
+        place = one.place
+        if one.judged.origin == "seed" and place.kind != "assignment" and type(place.value) is int:
+            key: object = ("seed", place.value)
+        elif isinstance(place.value, list | dict):
+            key = (one.cell, place.span)  # each is an object of its own
         else:
-            groups.append([one])
-    return groups
+            key = (cells[one.cell].lines, place.span)
+        groups.setdefault(key, []).append(one)
+    return list(groups.values())
 
 
 def _base(one: _Found) -> str:
@@ -252,7 +262,7 @@ def snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", short).lower()
 
 
-def _candidate(group: list[_Found], name: str, comments: Sequence[dict[int, str]]) -> Candidate:
+def _candidate(group: list[_Found], name: str, comments: _Comments) -> Candidate:
     best = max(group, key=lambda one: one.judged.score)
     first, place = group[0], group[0].place
     argument = best.judged.name or best.place.name
@@ -262,11 +272,13 @@ def _candidate(group: list[_Found], name: str, comments: Sequence[dict[int, str]
         annotation, default, source = "str", f"env:{reference}", repr(f"env:{reference}")
     return Candidate(
         name=name, annotation=annotation, default=default, default_source=source,
-        help=next((h for h in (comments[g.cell].get(g.place.span[2], "") for g in group) if h), ""),
+        help=next((h for h in (comments.get((one.cell, one.place.span), "") for one in group) if h), ""),
         origin=best.judged.origin, cell=first.cell, span=place.span,
         score=best.judged.score - (1.0 if first.secret else 0.0),
         reason="looks like a secret: given as a reference to the environment" if first.secret else best.judged.reason,
-        also=tuple((one.cell, one.place.span) for one in group[1:]),
+        also=tuple(
+            (one.cell, one.place.statement if one.place.kind == "assignment" else one.place.span) for one in group[1:]
+        ),
         argument=argument if argument != name else "", secret=first.secret,
         statement=place.statement if place.kind == "assignment" else None,
     )  # fmt: skip

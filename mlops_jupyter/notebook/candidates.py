@@ -14,6 +14,9 @@ from ._cell_text import read_cell
 Origin = Literal["assignment", "tagged", "keyword", "dict", "grid", "path", "seed"]
 Span = tuple[int, int, int, int]
 
+WORTH = 0.9
+"""The least score of what is chosen without being named."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
@@ -39,7 +42,8 @@ class Candidate:
     reason: str
     """One short phrase for people."""
     also: tuple[tuple[int, Span], ...] = ()
-    """(cell, span) of further places that hold the same literal in the same role: one seed given three times."""
+    """(cell, span) of further places that hold the same literal in the same role: one seed given three times, a cell
+    that is there twice. Of an assignment: its statement there."""
     argument: str = ""
     """The argument's name as the code has it, where that is not ``name``: what is known of it, is known by this."""
     secret: bool = False
@@ -62,24 +66,27 @@ class Evidence:
     """Earlier texts of a cell, by its index."""
 
 
-def find_candidates(cells: Sequence[str], *, evidence: Evidence | None = None) -> tuple[Candidate, ...]:
+def find_candidates(
+    cells: Sequence[str], *, evidence: Evidence | None = None, before: int = 0
+) -> tuple[Candidate, ...]:
     """Literals of the cells that could be parameters without a change of meaning, best first.
 
-    ``cells`` are texts of code cells in the order in which they run, in IPython's syntax. Spans of two candidates can
+    ``cells`` are texts of code cells in the order in which they run, in IPython's syntax; the first ``before`` of them
+    (imports) run before the cell of parameters and hold none. Spans of two candidates can
     overlap (a dict and its entries): ``choose`` takes one of them.
     """
     from ._ranking import ranked
 
     evidence = evidence or Evidence()
     texts = [read_cell(source) for source in cells]
-    found = ranked(texts, read_names(texts), evidence)
+    found = ranked(texts, read_names(texts, before=before), evidence, before=before)
     return tuple(sorted(found, key=lambda c: (-c.score, c.cell, c.span)))
 
 
 def choose(
     candidates: Sequence[Candidate], *, limit: int = 8, names: Sequence[str] | None = None
 ) -> tuple[Candidate, ...]:
-    """The candidates to lift: those named, else the ``limit`` best, none inside of another.
+    """The candidates to lift: those named, else the ``limit`` best with a score of ``WORTH``, none inside of another.
 
     A literal that looks like a secret is taken only where it is named.
 
@@ -89,7 +96,8 @@ def choose(
     chosen: list[Candidate] = []
     if names is None:
         for candidate in candidates:
-            if len(chosen) < limit and not candidate.secret and not _overlaps(candidate, chosen):
+            worth = candidate.score >= WORTH and not candidate.secret
+            if worth and len(chosen) < limit and not _overlaps(candidate, chosen):
                 chosen.append(candidate)
         return tuple(chosen)
     known = {candidate.name: candidate for candidate in candidates}

@@ -42,7 +42,7 @@ def lift(cells: Sequence[str], chosen: Sequence[Candidate]) -> Lifted:
         else:
             edits[candidate.cell].append((candidate.span, candidate.name))
         for cell, span in candidate.also:
-            edits[cell].append((span, candidate.name))
+            edits[cell].append((span, candidate.name if candidate.statement is None else None))
     texts = [_edited(source, edits[index]) if index in edits else source for index, source in enumerate(cells)]
     return Lifted(cells=tuple(texts), parameters=tuple(chosen))
 

@@ -69,7 +69,7 @@ def parameterize(
     movable = range(1, len(texts) + 1)
     found = [
         candidate
-        for candidate in find_candidates(cells, evidence=evidence)
+        for candidate in find_candidates(cells, evidence=evidence, before=1)
         if all(cell in movable for cell, _ in places(candidate))
     ]
     chosen = choose(found, limit=limit, names=names)

@@ -15,7 +15,7 @@ from mlops_jupyter.provenance import count_of, without_magics
 from .document import NotebookDocument
 from .gathered import GatheredSlice
 from .masked import analysis_of, tree_of
-from .static import UNASSIGNED
+from .static_state import UNASSIGNED
 
 _WAITS = frozenset(
     {
@@ -93,9 +93,9 @@ def check(
             user = next((e.user for e in found.edges if e.name == version.name and e.maker is None), None)
             where = next((f" ({_named(x)} uses it)" for x in found.kept if x.position == user), "")
             if version.reason == UNASSIGNED:
+                place = where.replace(" uses it", "")
                 raise UsageError(
-                    f"The notebook does not run from top to bottom: {version.name!r} is used{where.replace(' uses it', '')}, "
-                    f"and {UNASSIGNED}.",
+                    f"The notebook does not run from top to bottom: {version.name!r} is used{place}, and {UNASSIGNED}.",
                     hint="Work in it once with %load_ext mlops_jupyter, so that the order of its cells is recorded.",
                 )
             raise UsageError(

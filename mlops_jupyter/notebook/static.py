@@ -9,12 +9,11 @@ text says outright.
 from __future__ import annotations
 
 import ast
-import builtins
 import hashlib
 import posixpath
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 
 from mlops_jupyter.analysis import Assignment, CellAnalysis, Function, Touch, TouchKind, ValueKind, analyze
@@ -26,27 +25,21 @@ from mlops_jupyter.entities import (
     ExecutionId,
     ExecutionStatus,
     Grade,
-    SessionId,
-    Used,
-    VersionId,
 )
 from mlops_jupyter.provenance import Records
 
 from . import static_ambient as ambient
 from .document import Cell, NotebookDocument
 from .static_files import ANY, Files, files_of, functions_in, may_match
-from .static_values import CHANGE_ARGUMENTS, ITERATOR, PLOTTING, PURE_FUNCTIONS, PURE_METHODS, RANDOM, Value, Values
+from .static_libraries import CHANGE_ARGUMENTS, ITERATOR, MISSING, PLOTTING, PURE_FUNCTIONS, PURE_METHODS, RANDOM
+from .static_state import SESSION, State
+from .static_values import Value
 
-_SESSION = SessionId("static")
 _SAID = (TouchKind.ITEM, TouchKind.ATTRIBUTE, TouchKind.AUGMENTED, TouchKind.INPLACE, TouchKind.OUT)
 _POSSIBLE = (
     TouchKind.RECEIVER, TouchKind.ARGUMENT, TouchKind.CALLEE, TouchKind.CONDITIONAL_STORE, TouchKind.ITERATED,
     TouchKind.CONTEXT,
 )  # fmt: skip
-_GIVEN = frozenset({"display", "get_ipython", "exit", "quit", "In", "Out", "_", "__", "___", "__file__", "__doc__", "__name__",
-                    "__spec__", "_ih", "_oh", "_dh", "__builtins__"})  # fmt: skip
-"""Names that every notebook has."""
-UNASSIGNED = "no cell above assigns it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,86 +52,6 @@ class StaticHistory:
     notes: tuple[str, ...]
 
 
-@dataclass(slots=True)
-class _State:
-    notebook: str | None
-    executions: list[CellExecution] = field(default_factory=list)
-    versions: list[EntityVersion] = field(default_factory=list)
-    uses: dict[tuple[ExecutionId, VersionId], Used] = field(default_factory=dict)
-    last: dict[tuple[EntityKind, str], EntityVersion] = field(default_factory=dict)
-    values: Values = field(default_factory=Values)
-    files: dict[tuple[str, tuple[int, int], int], Files] = field(default_factory=dict)
-    """Files of each function of the notebook."""
-    scalars: set[str] = field(default_factory=set)
-    """Names of scalars: no call changes them."""
-    stars: list[EntityVersion] = field(default_factory=list)
-    """Cells that may bind names which their text does not show."""
-    notes: dict[str, None] = field(default_factory=dict)
-
-    def write(
-        self,
-        execution: CellExecution,
-        kind: EntityKind,
-        name: str,
-        *,
-        strong: bool,
-        grade: Grade,
-        reason: str,
-        deleted: bool = False,
-    ) -> EntityVersion:
-        previous = self.last.get((kind, name))
-        version = EntityVersion(
-            version_id=VersionId(len(self.versions) + 1),
-            kind=kind,
-            name=name,
-            session_id=_SESSION,
-            execution_id=execution.execution_id,
-            strong=strong or previous is None,
-            grade=grade,
-            reason=reason,
-            at=float(len(self.versions)),
-            previous=None if previous is None else previous.version_id,
-            deleted=deleted,
-        )
-        self.versions.append(version)
-        self.last[(kind, name)] = version
-        return version
-
-    def use(self, execution: CellExecution, version: EntityVersion, grade: Grade, reason: str) -> None:
-        key = (execution.execution_id, version.version_id)
-        known = self.uses.get(key)
-        if version.execution_id != execution.execution_id and (known is None or known.grade is Grade.ASSUMED):
-            self.uses[key] = Used(
-                execution_id=execution.execution_id, version_id=version.version_id, grade=grade, reason=reason
-            )
-
-    def outside(self, kind: EntityKind, name: str, reason: str) -> EntityVersion:
-        """A version that no cell makes."""
-        version = EntityVersion(
-            version_id=VersionId(len(self.versions) + 1), kind=kind, name=name, session_id=_SESSION, execution_id=None,
-            strong=True, grade=Grade.DECLARED, reason=reason, at=float(len(self.versions)),
-        )  # fmt: skip
-        self.versions.append(version)
-        self.last[(kind, name)] = version
-        return version
-
-    def read(self, execution: CellExecution, name: str, grade: Grade, reason: str, *, sure: bool = False) -> None:
-        version = self.last.get((EntityKind.VARIABLE, name))
-        if version is not None:
-            self.use(execution, version, grade, reason)
-        elif hasattr(builtins, name) or name in _GIVEN:
-            return
-        elif not self.stars and sure:
-            self.use(execution, self.outside(EntityKind.VARIABLE, name, UNASSIGNED), grade, reason)
-        for star in self.stars:
-            if version is None or star.at > version.at:
-                self.use(execution, star, Grade.ASSUMED, f"{name} may come from there")
-
-    def names(self) -> list[str]:
-        """Variables that there are."""
-        return [n for (kind, n), v in self.last.items() if kind is EntityKind.VARIABLE and not v.deleted]
-
-
 def static_records(document: NotebookDocument, *, notebook: str | None = None) -> StaticHistory:
     """The history of a notebook as its source tells it. Executes nothing.
 
@@ -146,7 +59,7 @@ def static_records(document: NotebookDocument, *, notebook: str | None = None) -
         document: the notebook.
         notebook: its workspace-relative path, for the records.
     """
-    state = _State(notebook)
+    state = State(notebook)
     counts = [cell.execution_count for cell in document.code_cells if cell.execution_count is not None]
     if counts != sorted(counts):
         state.notes["The notebook was last run in another order than it is written in; this follows the text."] = None
@@ -161,7 +74,7 @@ def static_records(document: NotebookDocument, *, notebook: str | None = None) -
     return StaticHistory(records=records, latest=present, notes=tuple(state.notes))
 
 
-def _run(state: _State, position: int, cell: Cell) -> None:
+def _run(state: State, position: int, cell: Cell) -> None:
     execution = _execution(state.notebook, position, cell)
     state.executions.append(execution)
     python = _python(cell.source)
@@ -193,17 +106,24 @@ def _run(state: _State, position: int, cell: Cell) -> None:
         _anything(state, execution)
 
 
-def _reads(state: _State, execution: CellExecution, analysis: CellAnalysis, ran: Iterable[Function]) -> None:
+def _reads(state: State, execution: CellExecution, analysis: CellAnalysis, ran: Iterable[Function]) -> None:
+    magics = {magic.at_line for magic in analysis.magics}  # ``!echo $HOME`` may mean the shell's
     for load in analysis.loads:
         if load.exposed or load.deferred:
-            sure = load.exposed and load.certain and not load.deferred and load.at.branch < 0
+            sure = (
+                load.at.line not in magics
+                and load.exposed
+                and load.certain
+                and not load.deferred
+                and load.at.branch < 0
+            )
             state.read(execution, load.name, Grade.DECLARED, "read in the text", sure=sure)
     for function in ran:
         for name in function.reads:
             state.read(execution, name, Grade.ASSUMED, f"read by {function.name}")
 
 
-def _called(state: _State, analysis: CellAnalysis, before: Mapping[str, Value]) -> Iterator[Function]:
+def _called(state: State, analysis: CellAnalysis, before: Mapping[str, Value]) -> Iterator[Function]:
     """Functions of the notebook that the cell may call: those that the values which it names may lead to."""
     todo = [load.name for load in analysis.loads]
     seen: set[str] = set()
@@ -222,7 +142,7 @@ def _called(state: _State, analysis: CellAnalysis, before: Mapping[str, Value]) 
 
 
 def _ambient(
-    state: _State, execution: CellExecution, analysis: CellAnalysis, ran: Iterable[Function], names: Iterable[str]
+    state: State, execution: CellExecution, analysis: CellAnalysis, ran: Iterable[Function], names: Iterable[str]
 ) -> None:
     changed = ambient.settings(analysis, ran, state.values)
     changes_files, shell = ambient.commands(analysis)
@@ -237,7 +157,7 @@ def _ambient(
         state.write(execution, EntityKind.STATE, key, strong=False, grade=Grade.DECLARED, reason=reason)
 
 
-def _random(state: _State, execution: CellExecution, analysis: CellAnalysis, ran: Iterable[Function]) -> None:
+def _random(state: State, execution: CellExecution, analysis: CellAnalysis, ran: Iterable[Function]) -> None:
     ran = list(ran)
     seeded = ambient.seeds(analysis, ran, state.values)
     if ambient.draws(analysis, ran, state.values):
@@ -252,13 +172,18 @@ def _random(state: _State, execution: CellExecution, analysis: CellAnalysis, ran
 
 
 def _mutations(
-    state: _State,
+    state: State,
     execution: CellExecution,
     analysis: CellAnalysis,
     ran: Iterable[Function],
     before: Mapping[str, Value],
 ) -> None:
-    for touch in [*analysis.touches, *(t for f in ran for t in f.touches)]:
+    looked = [
+        Touch(load.name, TouchKind.RECEIVER, load.at, detail="__missing__")
+        for load in analysis.loads
+        if MISSING in state.values.of(load.name).packages
+    ]
+    for touch in [*looked, *analysis.touches, *(t for f in ran for t in f.touches)]:
         said = touch.kind in _SAID
         if touch.name in state.scalars or touch.name in state.values.modules:
             continue
@@ -276,7 +201,7 @@ def _mutations(
             state.write(execution, EntityKind.VARIABLE, name, strong=False, grade=grade, reason=str(touch.kind))
 
 
-def _harmless(state: _State, touch: Touch) -> bool:  # noqa: PLR0911 - one kind of touch after the other
+def _harmless(state: State, touch: Touch) -> bool:
     """Whether a touch leaves its object as it was, as far as is known of libraries."""
     values = state.values
     value = values.of(touch.name)
@@ -288,6 +213,8 @@ def _harmless(state: _State, touch: Touch) -> bool:  # noqa: PLR0911 - one kind 
         )
     last = touch.detail.rpartition(".")[2]
     if touch.kind is TouchKind.RECEIVER:
+        if last == "info" and "logging" in value.packages:
+            return False
         if any(f.name == last for f in value.functions) or RANDOM in value.packages or ITERATOR in value.packages:
             return False
         return last in PURE_METHODS and not (value.packages & PLOTTING and last in ("plot", "hist", "title", "join"))
@@ -309,7 +236,7 @@ def _is_scalar(assignment: Assignment) -> bool:
     return assignment.kind is ValueKind.LITERAL and not isinstance(assignment.literal, list | dict | set | tuple)
 
 
-def _stores(state: _State, execution: CellExecution, analysis: CellAnalysis, ran: Iterable[Function]) -> None:
+def _stores(state: State, execution: CellExecution, analysis: CellAnalysis, ran: Iterable[Function]) -> None:
     certain: dict[str, bool] = {}
     failed = execution.status is not ExecutionStatus.OK
     for store in analysis.stores:
@@ -354,12 +281,12 @@ def _bound_by_magics(analysis: CellAnalysis) -> Iterator[str]:
             )
 
 
-def _star(state: _State, execution: CellExecution, reason: str) -> None:
+def _star(state: State, execution: CellExecution, reason: str) -> None:
     name = f"names of cell {execution.position + 1}"
     state.stars.append(state.write(execution, EntityKind.STATE, name, strong=True, grade=Grade.DECLARED, reason=reason))
 
 
-def _anything(state: _State, execution: CellExecution) -> None:
+def _anything(state: State, execution: CellExecution) -> None:
     """The cell may read, change and bind any name."""
     for name in state.names():
         state.use(
@@ -369,7 +296,7 @@ def _anything(state: _State, execution: CellExecution) -> None:
 
 
 def _files(
-    state: _State, execution: CellExecution, analysis: CellAnalysis, tree: ast.Module, ran: Iterable[Function]
+    state: State, execution: CellExecution, analysis: CellAnalysis, tree: ast.Module, ran: Iterable[Function]
 ) -> None:
     found = files_of(tree.body, state.values)
     for function in ran:
@@ -441,7 +368,7 @@ def _python(source: str) -> str:
 def _execution(notebook: str | None, position: int, cell: Cell) -> CellExecution:
     return CellExecution(
         execution_id=ExecutionId(hashlib.sha256(f"{position}\n{cell.source}".encode()).hexdigest()[:32]),
-        session_id=_SESSION,
+        session_id=SESSION,
         position=position,
         execution_count=cell.execution_count,
         cell_id=cell.cell_id,

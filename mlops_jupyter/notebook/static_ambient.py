@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from mlops_jupyter.analysis import Call, CellAnalysis, Function, Magic, Touch, TouchKind
+from mlops_jupyter.analysis import Call, CellAnalysis, Function, Magic, Touch
 
-from .static_values import LIBRARIES, PLOTTING, Values
+from .static_libraries import PLOTTING
+from .static_values import Values
 
 SETTINGS = frozenset(
     """
-    seed manual_seed set_option reset_option set_theme set_style set_context set_palette chdir filterwarnings simplefilter
+    seed manual_seed set_option reset_option set_theme set_style set_context set_palette chdir filterwarnings
+    simplefilter
     use basicConfig load_dotenv set_seed set_output_format register_matplotlib_converters putenv setlocale
     setdefaulttimeout setrecursionlimit set_printoptions seterr set_config enable disable reload seed_everything
     set_random_seed manual_seed_all patch_sklearn install_opener resetwarnings setenv getcontext init_notebook_mode
@@ -19,8 +21,18 @@ SETTINGS = frozenset(
 )
 """Calls on a module that change what later cells do."""
 CHANGERS = frozenset({"append", "insert", "extend", "update", "remove", "clear", "pop", "setdefault", "popitem"})
-SEEDS = frozenset({"seed", "manual_seed", "manual_seed_all", "set_seed", "seed_everything", "set_random_seed", "setstate",
-                   "set_state"})  # fmt: skip
+SEEDS = frozenset(
+    {
+        "seed",
+        "manual_seed",
+        "manual_seed_all",
+        "set_seed",
+        "seed_everything",
+        "set_random_seed",
+        "setstate",
+        "set_state",
+    }
+)
 _DRAWING = frozenset({"random", "numpy", "torch", "tensorflow", "keras", "scipy", "xgboost", "lightgbm", "catboost",
                       "gensim", "transformers", "imblearn", "optuna", "sklearn", "statsmodels"})  # fmt: skip
 _DRAWS = frozenset(
@@ -33,14 +45,16 @@ _DRAWS = frozenset(
 _NO_DRAW = re.compile(
     r"(?:^|\.)(?:load_\w+|array|arange|zeros|ones|linspace|mean|sum|std|concatenate|\w+_score|\w+_error)$"
 )
-_DATA = frozenset({"pandas", "numpy", "sklearn", "torch", "tensorflow", "keras", "scipy", "polars", "statsmodels", "xgboost",
-                   "lightgbm", "catboost", "nltk", "spacy", "mlflow", "dask"})  # fmt: skip
+_DATA = frozenset(
+    {"pandas", "numpy", "sklearn", "torch", "tensorflow", "keras", "scipy", "polars", "statsmodels", "xgboost",
+     "lightgbm", "catboost", "nltk", "spacy", "mlflow", "dask"}
+)  # fmt: skip
 """Libraries whose settings matter only to those who use them."""
 
 _HARMLESS_MAGICS = frozenset(
     {"time", "timeit", "prun", "who", "whos", "who_ls", "pwd", "pinfo", "pinfo2", "psource", "pdoc", "history", "hist",
      "lsmagic", "memit", "mprun", "lprun", "debug", "tb", "ls", "cat", "less", "more", "man", "page", "pycat", "pfile",
-     "load_ext mlops_jupyter", "capture", "html", "HTML", "javascript", "js", "latex", "markdown", "svg", "pip", "conda",
+     "capture", "html", "HTML", "javascript", "js", "latex", "markdown", "svg", "pip", "conda",
      "notebook", "quickref", "magic", "psearch", "xmode", "colors", "track", "lineage", "gather", "mlops"}
 )  # fmt: skip
 _PLOT_MAGICS = frozenset({"matplotlib", "config", "precision", "pylab"})
@@ -159,16 +173,3 @@ def _calls(analysis: CellAnalysis, ran: Iterable[Function]) -> Iterator[Call]:
     yield from analysis.calls
     for function in ran:
         yield from function.calls
-
-
-__all__ = [
-    "LIBRARIES",
-    "NAMES_FROM_ELSEWHERE",
-    "TouchKind",
-    "commands",
-    "draws",
-    "felt",
-    "is_dynamic",
-    "seeds",
-    "settings",
-]

@@ -23,8 +23,9 @@ _WRITES = frozenset(
     """
     to_csv to_parquet to_json to_pickle to_excel to_feather to_hdf to_sql to_stata to_html to_latex to_file to_netcdf
     to_zarr save savez savez_compressed savetxt savefig dump safe_dump imsave imwrite write_text write_bytes write_csv
-    write_parquet write_json write_image write_html mkdir makedirs touch unlink remove rmtree rename replace copy copyfile
-    copytree copy2 move extractall urlretrieve save_model save_pretrained connect symlink tofile sink_parquet to_disk
+    write_parquet write_json write_image write_html mkdir makedirs touch unlink remove rmtree rename replace copy
+    copyfile copytree copy2 move extractall urlretrieve save_model save_pretrained connect symlink tofile
+    sink_parquet to_disk
     """.split()  # noqa: SIM905 - as above
 )
 _FILE_MODULES = frozenset({"os", "shutil", "pathlib", "urllib", "zipfile", "tarfile"})
@@ -140,7 +141,7 @@ def _last(node: ast.expr) -> str:
 
 def may_match(one: str, other: str) -> bool:
     """Whether two patterns may stand for one file. Folders count with all that is in them."""
-    if one == ANY or other == ANY or one == other:
+    if ANY in (one, other) or one == other:
         return True
     left, right = posixpath.normpath(one), posixpath.normpath(other)
     if "*" not in left and "*" not in right:

@@ -8,60 +8,25 @@ value, and the paths that it may hold as patterns (``out/*.csv``). Nothing is ex
 from __future__ import annotations
 
 import ast
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 
 from mlops_jupyter.analysis import Function
 
-ITERATOR = "<iterator>"
-RANDOM = "<random>"
-"""Marks among the packages: a value that is used up by looking at it, a random generator."""
-
-LIBRARIES = frozenset(
-    """
-    numpy pandas scipy sklearn matplotlib seaborn plotly statsmodels torch torchvision tensorflow keras xgboost lightgbm
-    catboost polars pyarrow dask nltk spacy gensim transformers datasets tqdm joblib requests httpx yaml PIL cv2 skimage
-    networkx sympy altair bokeh shap optuna imblearn mlflow ray IPython ipywidgets sqlalchemy duckdb h5py xarray numba
-    """.split()  # noqa: SIM905 - words are easier to read and to extend than a list of quotes
-) | frozenset(sys.stdlib_module_names)
-"""Packages whose functions leave their arguments as they are, but for ``CHANGE_ARGUMENTS``."""
-PLOTTING = frozenset({"matplotlib", "seaborn", "plotly", "altair", "bokeh", "IPython", "ipywidgets"})
-CHANGE_ARGUMENTS = frozenset(
-    """
-    shuffle heappush heappop heapify heapreplace heappushpop insort insort_left insort_right fill_diagonal put place
-    copyto putmask setattr delattr next exec update_wrapper fit_resample nuke_refs deque_rotate readinto recv_into
-    executemany setitem delitem iadd extend_inplace clip_grad_norm_ clip_grad_value_ dump send anext
-    """.split()  # noqa: SIM905 - as above
-)
-PURE_METHODS = frozenset(
-    """
-    head tail describe info copy mean median sum std var min max count nunique unique value_counts
-    groupby merge join sort_values sort_index reset_index set_index rename drop dropna fillna astype
-    assign query isna notna corr agg apply map transform pivot pivot_table melt sample predict
-    predict_proba score get_params to_numpy to_dict tolist items keys values split strip lower upper
-    replace format startswith endswith get index plot hist show to_string to_csv to_json to_parquet to_excel to_pickle
-    to_html to_markdown idxmax idxmin any all abs round isin between diff shift cumsum quantile encode decode title
-    decision_function predict_log_proba get_feature_names_out nlargest nsmallest duplicated drop_duplicates filter
-    as_posix exists is_file is_dir read_text read_bytes isoformat strftime most_common read_csv dot
-    """.split()  # noqa: SIM905 - as above
-)
-"""Methods that leave their object as it is, and give another one."""
-_VIEWS = frozenset("values items keys get to_numpy filter groupby head tail astype".split())
-"""Of these, the ones whose result may share what their object holds."""
-PURE_FUNCTIONS = frozenset(
-    """
-    print len sum max min abs round sorted list dict set tuple str int float bool range enumerate
-    zip isinstance type repr display any all reversed hash id callable hasattr format issubclass vars dir
-    """.split()  # noqa: SIM905 - as above
-)
-_SHALLOW = frozenset("sorted list dict set tuple min max zip enumerate reversed iter next map filter getattr".split())
-_ITERATORS = frozenset("iter map filter zip enumerate reversed open reader DictReader islice chain cycle".split())
-_GENERATORS = frozenset({"default_rng", "RandomState", "Random", "Generator", "SystemRandom", "PRNGKey"})
-_VIEW_FUNCTIONS = frozenset(
-    "asarray ravel reshape atleast_1d atleast_2d squeeze transpose swapaxes broadcast_to from_numpy as_tensor array_split "
-    "split frombuffer partial iter chain islice wraps subplots gca gcf nditer moveaxis expand_dims diagonal".split()
+from .static_libraries import (
+    GENERATORS,
+    ITERATOR,
+    ITERATORS,
+    LIBRARIES,
+    MARKS,
+    MISSING,
+    PURE_FUNCTIONS,
+    PURE_METHODS,
+    RANDOM,
+    SHALLOW,
+    VIEW_FUNCTIONS,
+    VIEWS,
 )
 
 
@@ -119,7 +84,7 @@ class Values:
     def from_library(self, name: str) -> bool:
         """Whether a known library made the value, or it is one of its modules or functions."""
         packages = self.of(name).packages
-        return bool(packages) and packages - {ITERATOR, RANDOM} <= LIBRARIES
+        return bool(packages) and packages - MARKS <= LIBRARIES
 
     # ------------------------------------------------------------------ one cell
 
@@ -243,7 +208,7 @@ class Values:
 
     # ------------------------------------------------------------------ expressions
 
-    def value(self, node: ast.expr) -> Value:  # noqa: PLR0911 - one kind of expression after the other
+    def value(self, node: ast.expr) -> Value:
         """What an expression may give."""
         if isinstance(node, ast.Name):
             return self.of(node.id)
@@ -317,26 +282,28 @@ class Values:
         function = self.value(callee)
         root = _root(callee)
         module = root is not None and root in self.modules and isinstance(callee, ast.Attribute)
-        library = bool(function.packages) and function.packages - {ITERATOR, RANDOM} <= LIBRARIES
+        library = bool(function.packages) and function.packages - MARKS <= LIBRARIES
         found = Value({next(_NUMBERS)}, {**given.functions, **function.functions}, function.packages - {ITERATOR})
-        if last in _GENERATORS:
+        if last in GENERATORS:
             found.packages |= {RANDOM}
-        if last in _ITERATORS or root in self.generators or "itertools" in function.packages:
+        if last == "defaultdict":
+            found.packages |= {MISSING}
+        if last in ITERATORS or root in self.generators or "itertools" in function.packages:
             found.packages |= {ITERATOR}
-        found.paths = self._path_of(node, last, callee, arguments)
+        found.paths = self._path_of(last, callee, arguments)
         if isinstance(callee, ast.Name) and callee.id not in self.names:  # a builtin
-            if last in _SHALLOW or last not in PURE_FUNCTIONS:
+            if last in SHALLOW or last not in PURE_FUNCTIONS:
                 found.objects |= given.objects
             found.packages |= given.packages - {ITERATOR} if last in PURE_FUNCTIONS else frozenset()
         elif isinstance(callee, ast.Attribute) and not module:  # a method
             own = any(f.name == last for f in function.functions)
-            if last not in PURE_METHODS or own or last in _VIEWS:
+            if last not in PURE_METHODS or own or last in VIEWS:
                 found.objects |= function.objects
             if not library or own:
                 found.objects |= given.objects
             if last not in PURE_METHODS or own:
                 self._put_inside(callee.value, arguments)
-        elif not library or last in _VIEW_FUNCTIONS or last[:1].isupper():
+        elif not library or last in VIEW_FUNCTIONS or last[:1].isupper():
             # A class keeps what it is given; what a function of the notebook gives back may be any of it.
             found.objects |= given.objects | function.objects
             for held in function.functions:
@@ -346,7 +313,7 @@ class Values:
 
     # ------------------------------------------------------------------ paths
 
-    def _path_of(self, node: ast.Call, last: str, callee: ast.expr, arguments: list[Value]) -> frozenset[str]:
+    def _path_of(self, last: str, callee: ast.expr, arguments: list[Value]) -> frozenset[str]:
         if last in ("Path", "PurePath", "open", "abspath", "expanduser", "str", "fspath", "realpath", "normpath"):
             return arguments[0].paths if arguments else frozenset()
         if last in ("resolve", "absolute", "with_suffix", "as_posix") and isinstance(callee, ast.Attribute):

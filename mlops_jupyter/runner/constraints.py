@@ -4,7 +4,6 @@ left out, and no pattern or reference in it is followed.
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,7 +11,6 @@ from typing import Any
 from nbformat import NotebookNode
 
 from mlops_jupyter.errors import UsageError
-
 
 _LIMITS: tuple[tuple[str, str, Callable[[float, float], bool]], ...] = (
     ("minimum", "at least", operator.ge),
@@ -78,8 +76,8 @@ def _number(value: float, schema: Mapping[str, Any]) -> str | None:
     limits = {key: limit for key, limit in schema.items() if isinstance(limit, int | float) and type(limit) is not bool}
     for key, words, holds in _LIMITS:
         limit = limits.get(key)
-        # NaN keeps no limit: every comparison with it is false.
-        if limit is not None and not math.isnan(limit) and not holds(value, limit):
+        # A limit that is NaN says nothing. A value that is NaN keeps no limit: every comparison with it is false.
+        if limit is not None and limit == limit and not holds(value, limit):
             return f"{words} {_shown(limit)}"
     return None
 

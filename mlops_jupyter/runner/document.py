@@ -166,10 +166,10 @@ def _split(cell: NotebookNode) -> dict[str, Any]:
 def _split_output(output: NotebookNode) -> dict[str, Any]:
     plain = dict(output)
     if output.output_type == "stream" and isinstance(output.text, str):
-        plain["text"] = output.text.splitlines(True)
+        plain["text"] = _Lines(output.text)
     elif isinstance(output.get("data"), dict):
         plain["data"] = {
-            mime: value.splitlines(True) if isinstance(value, str) and not _is_json(mime) else value
+            mime: _Lines(value) if isinstance(value, str) and not _is_json(mime) else value
             for mime, value in output.data.items()
         }
     return plain
@@ -179,10 +179,33 @@ def _is_json(mime: str) -> bool:
     return mime == "application/json" or (mime.startswith("application/") and mime.endswith("+json"))
 
 
+class _Lines(str):
+    """Text that is written as the list of its lines."""
+
+    __slots__ = ()
+
+
+_BLOCK = 1 << 18
+
+
+def _render_lines(text: str, line: str, parts: list[str]) -> None:
+    """As ``_render`` of ``text.splitlines(True)``, which for a large output would take many times its memory."""
+    separator, start = "[" + line + " ", 0
+    while start < len(text):
+        end = text.find("\n", min(start + _BLOCK, len(text)))  # a block ends where a line does
+        end = len(text) if end < 0 else end + 1
+        lines = text[start:end].splitlines(True)
+        parts += (separator, ("," + line + " ").join(map(encode_basestring, lines)))
+        separator, start = "," + line + " ", end
+    parts.append(line + "]" if text else "[]")
+
+
 def _render(value: Any, line: str, parts: list[str]) -> None:
     """Append JSON text; ``line`` is the line break with the indentation of the current level."""
     deeper = line + " "
-    if isinstance(value, str):
+    if type(value) is _Lines:
+        _render_lines(value, line, parts)
+    elif isinstance(value, str):
         parts.append(encode_basestring(value))
     elif isinstance(value, dict):
         if not value:

@@ -14,7 +14,7 @@ from typing import Any
 from nbformat import NotebookNode
 
 from .document import new_markdown_cell, node
-from .result import State
+from .result import ConvertedFrom, State
 
 BANNER_TAG = "papermill-error-cell-tag"
 """Papermill's own tag, so that either tool removes the other's banner before the next run."""
@@ -50,6 +50,17 @@ def begin_run(notebook: NotebookNode, *, run_id: str) -> None:
     earlier = notebook.metadata.get("mlops")
     kept = {key: earlier[key] for key in _KEPT if key in earlier} if isinstance(earlier, dict) else {}
     notebook.metadata["mlops"] = node(kept, run_id=run_id, state=str(State.RUNNING))
+
+
+def converted_from(notebook: NotebookNode) -> ConvertedFrom | None:
+    """What the notebook says of its conversion; what is not as conversion writes it is left out."""
+    ours = notebook.metadata.get("mlops")
+    told = ours.get("converted") if isinstance(ours, dict) else None
+    if not isinstance(told, dict):
+        return None
+    source, target = (told[key][:200] if isinstance(told.get(key), str) else "" for key in ("notebook", "target"))
+    grade = told.get("grade")
+    return ConvertedFrom(notebook=source, target=target, grade=grade if grade in ("A", "B", "C") else None)
 
 
 def cell_started(cell: NotebookNode, at: float) -> None:

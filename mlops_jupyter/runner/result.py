@@ -95,6 +95,16 @@ class FailedCell:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertedFrom:
+    """Where a converted notebook comes from, as its metadata say."""
+
+    notebook: str
+    target: str
+    grade: Literal["A", "B", "C"] | None
+    """How well the conversion was verified; None: it was not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
     """How a headless run ended."""
 
@@ -118,6 +128,7 @@ class RunResult:
     warnings: tuple[str, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """Effective values: defaults of the parameters cell and what was given."""
+    converted: ConvertedFrom | None = None
     delivered: bool = False
     """Whether all that was recorded has reached the tracking server."""
 

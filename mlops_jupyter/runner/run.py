@@ -193,8 +193,11 @@ class _Run:
                 hint="Make room, make it writable, or set MLOPS_HOME to a folder that is.",
             ) from error
         self._parent.start(
-            parameters=plan.parameters, values=plan.values, given=plan.given,
-            tags=self._folder_tag(), at=self._started_at,
+            parameters=plan.parameters,
+            values=plan.values,
+            given=plan.given,
+            tags=self._folder_tag(),
+            at=self._started_at,
         )
         self._log.event(
             "started", run_id=plan.run_uid, session_id=self._parent.session_id, notebook=str(plan.notebook),
@@ -275,7 +278,7 @@ class _Run:
             run_id=plan.run_uid, state=state, notebook=plan.notebook, output=plan.output,
             exit_code=exit_code(state, self._cancellation.received), started_at=self._started_at, duration=duration,
             cells=cells, failed_cell=failed, error=ending.error or None, death=ending.death, lineage=self._lineage,
-            warnings=tuple(self._warnings), parameters=plan.values,
+            warnings=tuple(self._warnings), parameters=plan.values, converted=marks.converted_from(self._notebook),
         )  # fmt: skip
 
     def _write_end(self, ending: Ending) -> None:

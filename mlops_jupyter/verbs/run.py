@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -179,6 +180,7 @@ def as_document(result: RunResult) -> dict[str, Any]:
         },
         "lineage": result.lineage,
         "warnings": list(result.warnings),
+        "converted": None if result.converted is None else asdict(result.converted),
         "parameters": {name: as_json(value) for name, value in result.parameters.items()},
         "delivered": result.delivered,
     }

@@ -34,9 +34,6 @@ def verify_conversion(
 
     Returns:
         The result; fits ``verification.json``.
-
-    Raises:
-        TransientError: the scratch copy cannot be made.
     """
     from mlops_jupyter.verification.verify import verify  # the runner's part, which only this needs
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mlops_jupyter.config import Settings
 from mlops_jupyter.entities import CellExecution, EntityVersion
 from mlops_jupyter.errors import MlopsError
 from mlops_jupyter.notebook import GatheredSlice
+from mlops_jupyter.notebook.injected import is_injected
+from mlops_jupyter.notebook.masked import analysis_of
 from mlops_jupyter.store import Connection
 
-from .compare import Comparison, Difference, Facts, Value, compare_facts
+from .compare import Comparison, Difference, Facts, Value, compare_facts, in_order_of_text
 from .grading import Instability, Needs, as_diverging, judge
 from .replay import Replay, replay
 from .result import Check, CheckName, Diverging, OnProgress, State, named
@@ -88,7 +90,10 @@ def run_once(
     """One replay in a scratch of its own; a sentence where it could not be done."""
     if context.left <= 0:
         return "the time budget was used up"
-    scratch = new_scratch(context)
+    try:
+        scratch = new_scratch(context)
+    except MlopsError as error:
+        return str(error)
     try:
         result = replay(
             document, scratch=scratch, folder=context.folder, name=name, parameters=parameters,
@@ -113,7 +118,8 @@ def cannot_tell(context: Context, run: Replay | str) -> str | None:
     if isinstance(run, str):
         return run
     if run.blocked is not None:
-        return f"{failed_label(context, run)} would have written to {run.blocked}, outside of the scratch copy"
+        who = failed_label(context, run) if run.failed_cell is not None else "what starts the kernel"
+        return f"{who} would have written to {run.blocked}, outside of the scratch copy"
     if run.state == "timed_out":
         return "the time budget was used up"
     if run.state in ("kernel_died", "cancelled"):
@@ -126,7 +132,7 @@ def cannot_tell(context: Context, run: Replay | str) -> str | None:
 def failed_label(context: Context, run: Replay) -> str:
     """``In [3]`` of the cell at which a replay stopped."""
     key = next((c.execution_id for c in run.cells if c.cell_id == run.failed_cell), None)
-    return context.labels.get(key or "", "A cell")
+    return context.labels.get(key or "", "A cell" if run.failed_cell is None else f"The cell {run.failed_cell}")
 
 
 def replayed_facts(context: Context, run: Replay) -> dict[str, Facts]:
@@ -136,7 +142,8 @@ def replayed_facts(context: Context, run: Replay) -> dict[str, Facts]:
         cell.execution_id: Facts(
             key=cell.execution_id, label=context.labels.get(cell.execution_id, cell.cell_id), cell_id=cell.cell_id,
             position=positions.get(cell.execution_id, cell.index),
-            variables=cell.variables, files=cell.files_written, metrics=cell.metrics, params=cell.params,
+            variables=in_order_of_text(cell.variables, context.sources.get(cell.execution_id, "")),
+            files=cell.files_written, metrics=cell.metrics, params=cell.params,
             text=cell.text,
         )
         for cell in run.cells
@@ -147,8 +154,19 @@ def replayed_facts(context: Context, run: Replay) -> dict[str, Facts]:
 def against_replay(context: Context, first: Replay, run: Replay) -> Comparison:
     """What ``run`` left, held against a replay; of a run that stopped only the cells that ran."""
     expected, got = replayed_facts(context, first), replayed_facts(context, run)
-    facts = [f for f in expected.values() if run.succeeded or f.key in got]
+    facts = [_without_overridden(context, f) for f in expected.values() if run.succeeded or f.key in got]
     return compare_facts(facts, got, elsewhere=values_elsewhere(run))
+
+
+def _without_overridden(context: Context, facts: Facts) -> Facts:
+    """Without variables that a headless run set anew from what it was given: a converted notebook has that alone."""
+    later = {
+        name
+        for execution in context.found.kept
+        if is_injected(execution) and execution.position > facts.position
+        for name in analysis_of(execution.source).literals
+    }
+    return replace(facts, variables={name: v for name, v in facts.variables.items() if name not in later})
 
 
 def values_elsewhere(run: Replay) -> dict[str, Value]:

@@ -33,7 +33,11 @@ def main(request_file: Path) -> int:
     request = json.loads(request_file.read_text(encoding="utf-8"))
     if os.getppid() != request["parent"]:  # the parent ended before it was watched
         return 1
-    confined = confine(allowed_folders(Path(request["scratch"]), protected=Path(request["protected"])))
+    folders = allowed_folders(Path(request["scratch"]), protected=Path(request["protected"]))
+    confined = confine(folders)
+    if not confined:  # then the kernel itself does what it can
+        os.environ["MLOPS_REPLAY_FOLDER"] = request["scratch"]
+        os.environ["MLOPS_REPLAY_MAY_WRITE"] = os.pathsep.join(map(str, folders))
     result: dict[str, Any] = {"confined": confined}
     try:
         result |= _run(request)

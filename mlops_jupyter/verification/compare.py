@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -159,6 +160,14 @@ def compare_facts(
     )
 
 
+def in_order_of_text(variables: Mapping[str, Value], source: str) -> dict[str, Value]:
+    """Variables in the order in which a cell's text names them, so that the first difference is told first."""
+    places: dict[str, int] = {}
+    for match in re.finditer(r"[^\W\d]\w*", source):
+        places.setdefault(match[0], match.start())
+    return dict(sorted(variables.items(), key=lambda item: places.get(item[0], len(source))))
+
+
 def compare_values(expected: Value, got: Value, *, tolerance: float = TOLERANCE) -> Agreement:
     """How two values of one variable compare."""
     if expected.deleted or got.deleted:
@@ -170,7 +179,7 @@ def compare_values(expected: Value, got: Value, *, tolerance: float = TOLERANCE)
     if "***" in (expected.summary, got.summary):
         return Agreement.UNKNOWN
     by_digest = compare_digests(expected.digest, got.digest)
-    if by_digest is Agreement.SAME:
+    if by_digest in (Agreement.SAME, Agreement.CLOSE):
         return by_digest
     if expected.summary == got.summary:
         if expected.type_name in _EXACT_SUMMARY:
@@ -180,10 +189,14 @@ def compare_values(expected: Value, got: Value, *, tolerance: float = TOLERANCE)
 
 
 def compare_digests(expected: str | None, got: str | None) -> Agreement:
-    """Digests of one algorithm compare; others do not."""
+    """Digests of one algorithm compare; others do not. After ``~`` stands the one with rounded floats."""
     if expected is None or got is None or expected.partition(":")[0] != got.partition(":")[0]:
         return Agreement.UNKNOWN
-    return Agreement.SAME if expected == got else Agreement.DIFFERENT
+    exact, _, rounded = expected.partition("~")
+    other_exact, _, other_rounded = got.partition("~")
+    if exact == other_exact:
+        return Agreement.SAME
+    return Agreement.CLOSE if rounded and rounded == other_rounded else Agreement.DIFFERENT
 
 
 def compare_numbers(expected: float, got: float | None, *, tolerance: float = TOLERANCE) -> Agreement:
@@ -254,7 +267,7 @@ def shown(value: Value, beside: Value | None = None) -> str:
     if value.digest is not None and (beside is None or beside.summary == value.summary):
         if value.type_name in _EXACT_SUMMARY or (value.type_name == "str" and "…" not in text):
             return text
-        return f"{text} ({value.digest.rpartition(':')[2][:8]})"
+        return f"{text} ({value.digest.partition(':')[2][:8]})"
     return text
 
 

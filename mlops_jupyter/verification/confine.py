@@ -25,6 +25,16 @@ _REFER, _TRUNCATE = 1 << 13, 1 << 14
 _OF_FILES = 1 << 1 | _TRUNCATE
 
 
+_CACHES = (
+    ".cache", ".config", ".local/share", ".ipython", ".jupyter", ".matplotlib", ".keras", ".torch", ".nv", ".triton",
+    ".numba_cache", "scikit_learn_data", "Library/Caches",
+)  # fmt: skip
+_CACHE_VARIABLES = (
+    "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR",
+    "MPLCONFIGDIR", "NUMBA_CACHE_DIR", "HF_HOME", "TORCH_HOME", "KERAS_HOME", "SCIKIT_LEARN_DATA",
+)  # fmt: skip
+
+
 def can_confine() -> bool:
     """Whether this system can keep a process from writing elsewhere."""
     return platform.system() == "Linux" and _version(ctypes.CDLL(None, use_errno=True)) >= 1
@@ -81,13 +91,7 @@ def allowed_folders(scratch: Path, *, protected: Path, home: Path | None = None)
     None of the latter counts where ``protected``, the user's workspace, lies in it.
     """
     home = Path.home() if home is None else home
-    names = (".cache", ".config", ".local/share", ".ipython", ".jupyter", ".matplotlib", ".keras", ".torch", ".nv",
-             ".triton", ".numba_cache")  # fmt: skip
-    caches = [home / name for name in names]
-    variables = (
-        "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR",
-        "MPLCONFIGDIR", "HF_HOME", "TORCH_HOME",
-    )  # fmt: skip
-    caches += [Path(os.environ[v]) for v in variables if os.environ.get(v)]
+    caches = [home / name for name in _CACHES]
+    caches += [Path(os.environ[v]) for v in _CACHE_VARIABLES if os.environ.get(v)]
     kept = [c for c in caches if not protected.is_relative_to(os.path.realpath(c)) and home != c]
     return [scratch, Path("/dev"), Path("/proc"), *kept]

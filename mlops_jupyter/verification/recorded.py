@@ -16,7 +16,7 @@ from mlops_jupyter.store import Connection
 from mlops_jupyter.store import executions as records
 from mlops_jupyter.store import runs as store_runs
 
-from .compare import Facts
+from .compare import Facts, in_order_of_text
 from .outputs import text_of_outputs
 from .replay import written_files, written_values
 
@@ -57,7 +57,8 @@ def recorded_facts(store: Connection, found: GatheredSlice, saved: Mapping[str, 
         facts.append(
             Facts(
                 key=execution.execution_id, label=label_of(execution), cell_id=execution.cell_id,
-                position=execution.position, variables=written_values(of_cell), files=written_files(of_cell),
+                position=execution.position, variables=in_order_of_text(written_values(of_cell), execution.source),
+                files=written_files(of_cell),
                 metrics={} if run is None else dict(run.metrics), params={} if run is None else dict(run.params),
                 text=_saved_text(execution, saved) if is_last else None,
             )

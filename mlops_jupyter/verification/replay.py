@@ -236,8 +236,10 @@ def run_child(
                 command, cwd=cwd, env=dict(environment), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
                 start_new_session=True, text=True,
             )  # fmt: skip
-            assert process.stdout is not None
-            reader = threading.Thread(target=_read, args=(process.stdout, on_cell, capture), daemon=True)
+            stdout = process.stdout
+            if stdout is None:  # it was asked for above
+                raise OSError("no pipe")
+            reader = threading.Thread(target=_read, args=(stdout, on_cell, capture), daemon=True)
             reader.start()
             try:
                 _wait(process, limit, cancelled)
@@ -245,7 +247,7 @@ def run_child(
                 _end(process)
                 reader.join(5.0)
                 if not reader.is_alive():  # else something that the process started still holds the other end
-                    process.stdout.close()
+                    stdout.close()
             log.seek(max(0, log.tell() - 2_000)) if log.seek(0, os.SEEK_END) else None
             return " ".join(log.read().decode("utf-8", "replace").split())[-500:]
     except OSError as error:
@@ -353,6 +355,7 @@ def _read_executions(store: Connection) -> dict[str, _Left]:
     versions: dict[str, list[EntityVersion]] = {}
     for version in records.versions_generated(store, ids):
         versions.setdefault(str(version.execution_id), []).append(version)
+    drawn = _unseeded_draws(store, ids)
     found: dict[str, _Left] = {}
     for execution in executions:
         if execution.cell_id is None:
@@ -363,12 +366,23 @@ def _read_executions(store: Connection) -> dict[str, _Left]:
         of_cell = versions.get(execution.execution_id, [])
         left.variables |= written_values(of_cell)
         left.files |= written_files(of_cell)
-        left.unseeded += [v.name for v in of_cell if v.kind is EntityKind.STATE and "without a seed" in v.reason]
+        left.unseeded += drawn.get(execution.execution_id, [])
         if execution.run_uid is not None:
             run = store_runs.get_run(store, execution.run_uid)
             if run.execution_id == execution.execution_id:
                 left.metrics |= dict(run.metrics)
                 left.params |= dict(run.params)
+    return found
+
+
+def _unseeded_draws(store: Connection, ids: list[ExecutionId]) -> dict[str, list[str]]:
+    """By execution, the generators that it drew from though nothing had seeded them."""
+    uses = [use for use in records.uses_by(store, ids) if "without a seed" in use.reason]
+    names = {v.version_id: v.name for v in records.get_versions(store, [use.version_id for use in uses])}
+    found: dict[str, list[str]] = {}
+    for use in uses:
+        if use.version_id in names:
+            found.setdefault(use.execution_id, []).append(names[use.version_id])
     return found
 
 

@@ -80,8 +80,7 @@ def verify(
         keep: leave the scratch copies in ``.mlops/scratch``.
         on_progress: told of each cell that starts.
 
-    Raises:
-        TransientError: the scratch copy cannot be made (full disk).
+    What goes wrong with a replay (a full disk, too much to copy, a dead kernel) is told in the result.
     """
     began = time.monotonic()
     context = _context(

@@ -81,10 +81,16 @@ class Kernel:
         self.client.start_channels()
         self.client.wait_for_ready(timeout=60)
 
-    def execute(self, code: str, *, silent: bool = False, timeout: float = 60.0) -> Reply:
+    def execute(self, code: str, *, silent: bool = False, timeout: float = 60.0, cell_id: str | None = None) -> Reply:
         """Run a cell and wait for its end."""
         reply = Reply()
-        message_id = self.client.execute(code, silent=silent, store_history=not silent, stop_on_error=False)
+        content = {
+            "code": code, "silent": silent, "store_history": not silent, "user_expressions": {},
+            "allow_stdin": False, "stop_on_error": False,
+        }  # fmt: skip
+        message = self.client.session.msg("execute_request", content, metadata={"cellId": cell_id} if cell_id else {})
+        self.client.shell_channel.send(message)
+        message_id = message["header"]["msg_id"]
         while True:
             message = self.client.get_iopub_msg(timeout=timeout)
             if message["parent_header"].get("msg_id") != message_id:

@@ -41,7 +41,7 @@ CASES = (
         target="depth",
         kept=(0, 1, 2, 3, 4),
         random=True,
-        grade="B",
+        grade="C",
         parameters=("n_estimators",),
         static="random",
     ),
@@ -52,7 +52,7 @@ CASES = (
         target="tag",
         kept=(0, 1, 2, 3),
         random=True,
-        grade="B",
+        grade="C",
         static="random",
     ),
     Case(
@@ -178,6 +178,15 @@ CASES = (
         target="by_city",
         kept=(0, 1, 2, 3, 5),
         equals="{'X': 40, 'Y': 20, 'Z': 45}",
+    ),
+    Case(
+        name="query",
+        mess="A query in a string reads a variable by its name.",
+        cells=(FRAME, "lowest = 1", "unrelated = 5", "found = df.query('a > @lowest')", "n = len(found)"),
+        target="n",
+        kept=(0, 1, 3, 4),
+        equals="2",
+        parameters=("lowest",),
     ),
     Case(
         name="train-test-leak",

@@ -96,7 +96,7 @@ CASES = (
         kept=(0, 1, 2),
         grade=None,
         refused="interrupt",
-        
+
     ),
     Case(
         name="names-rebound-later",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,9 +17,9 @@ from .model import Case
 from .play import Played, Runner, place, replay, scratch_of, write_notebook
 
 Result = Literal["same", "other", "failed", "refused", "random", "broken"]
-"""``same``: the converted notebook gives the value that was there; ``other``: it gives another; ``failed``: a cell of it
-raises; ``refused``: it was not converted, and why was said; ``random``: it runs, and no two runs give the same value;
-``broken``: the notebook itself does not run from top to bottom."""
+"""``same``: the converted notebook gives the value that was there; ``other``: it gives another; ``failed``: a cell of
+it raises; ``refused``: it was not converted, and why was said; ``random``: it runs, and no two runs give the same
+value; ``broken``: the notebook itself does not run from top to bottom."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,11 @@ class Outcome:
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     """Taken by the conversion."""
+
+
+def found_of(case: Case, names: Sequence[str]) -> tuple[str, ...]:
+    """The parameters that a person would want, of those among ``names``."""
+    return tuple(wanted for wanted in case.parameters if not set(wanted.split("|")).isdisjoint(names))
 
 
 def from_history(case: Case, played: Played, scratch: Path, runner: Runner) -> Outcome:
@@ -73,14 +79,12 @@ def _outcome(
     began = time.perf_counter()
     try:
         with open_workspace(folder) as workspace:
-            conversion, found = make(workspace, notebook, target=case.target)
+            made = make(workspace, notebook, target=case.target)
     except MlopsError as error:
         return Outcome(result="refused", detail=str(error), seconds=time.perf_counter() - began)
     seconds = time.perf_counter() - began
-    if played is not None:
-        inner = scratch_of(case, played, found, scratch)
-    else:
-        inner = place(case, scratch).parent
+    conversion, found = made.conversion, made.found
+    inner = scratch_of(case, played, found, scratch) if played is not None else place(case, scratch).parent
     again = replay(conversion.document, inner, runner, [case.checked])
     got = again["values"][case.checked]
     facts: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Cells in real kernel processes, sent as JupyterLab sends them: with the cell's id, an answer to ``input()``, a stop."""
+"""Cells in real kernel processes, sent as JupyterLab sends them: with the cell's id, an answer to ``input()``."""
 
 from __future__ import annotations
 
@@ -78,7 +78,8 @@ def _execute(
     metadata = {} if cell_id is None else {"cellId": cell_id}
     message = client.session.msg("execute_request", content, metadata=metadata)
     client.shell_channel.send(message)
-    sent, shown, error = message["header"]["msg_id"], "", None
+    sent, error = message["header"]["msg_id"], None
+    outputs: list[dict[str, Any]] = []
     deadline = None if stopped is None else time.monotonic() + stopped
     while True:
         if deadline is not None and time.monotonic() > deadline:
@@ -93,13 +94,19 @@ def _execute(
             continue
         if found["parent_header"].get("msg_id") != sent:
             continue
-        if found["msg_type"] == "stream" and found["content"]["name"] == "stdout":
-            shown += found["content"]["text"]
+        content = found["content"]
+        if found["msg_type"] == "stream":
+            outputs.append({"output_type": "stream", "name": content["name"], "text": content["text"]})
+        elif found["msg_type"] in ("execute_result", "display_data"):
+            outputs.append({"output_type": found["msg_type"], **{k: content[k] for k in ("data", "metadata")}})
+            if found["msg_type"] == "execute_result":
+                outputs[-1]["execution_count"] = content["execution_count"]
         elif found["msg_type"] == "error":
-            error = plain(f"{found['content']['ename']}: {found['content']['evalue']}")
+            error = plain(f"{content['ename']}: {content['evalue']}")
+            outputs.append({"output_type": "error", **{k: content[k] for k in ("ename", "evalue", "traceback")}})
         elif found["msg_type"] == "status" and found["content"]["execution_state"] == "idle":
             break
-    return {"count": _reply(client, sent).get("execution_count"), "error": error, "stdout": shown}
+    return {"count": _reply(client, sent).get("execution_count"), "error": error, "outputs": _merged(outputs)}
 
 
 def _reply(client: BlockingKernelClient, sent: str) -> dict[str, Any]:
@@ -107,3 +114,14 @@ def _reply(client: BlockingKernelClient, sent: str) -> dict[str, Any]:
         message = client.get_shell_msg(timeout=_SECONDS)
         if message["parent_header"].get("msg_id") == sent:
             return dict(message["content"])
+
+
+def _merged(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Pieces of one stream as one output, as the file has them."""
+    found: list[dict[str, Any]] = []
+    for output in outputs:
+        if output["output_type"] == "stream" and found and found[-1].get("name") == output["name"]:
+            found[-1]["text"] += output["text"]
+        else:
+            found.append(output)
+    return found

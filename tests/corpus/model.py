@@ -54,7 +54,7 @@ Step: TypeAlias = "int | Edit | Delete | Restart | Interrupt | Write"
 """A number runs that cell."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Case:
     """A notebook with one kind of mess."""
 

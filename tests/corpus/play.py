@@ -117,7 +117,7 @@ def write_notebook(
     """The notebook as Jupyter saves it; ``loads``: with the cell that loads the extension."""
     cells: list[dict[str, Any]] = []
     if loads:
-        cells.append(_code("load", "%load_ext mlops_jupyter", {"count": 1, "stdout": "", "error": None}))
+        cells.append(_code("load", "%load_ext mlops_jupyter", {"count": 1, "outputs": []}))
     for number, text in texts.items():
         if isinstance(text, Markdown):
             cells.append({"cell_type": "markdown", "id": f"cell-{number}", "metadata": {}, "source": text.source})
@@ -131,20 +131,14 @@ def write_notebook(
 
 
 def _code(cell_id: str, source: str, ran: Mapping[str, Any] | None) -> dict[str, Any]:
-    outputs: list[dict[str, Any]] = []
-    if ran and ran["stdout"]:
-        outputs.append({"output_type": "stream", "name": "stdout", "text": ran["stdout"]})
-    if ran and ran["error"]:
-        name, _, text = ran["error"].partition(": ")
-        outputs.append({"output_type": "error", "ename": name, "evalue": text, "traceback": []})
     return {
-        "cell_type": "code", "id": cell_id, "metadata": {}, "source": source, "outputs": outputs,
+        "cell_type": "code", "id": cell_id, "metadata": {}, "source": source, "outputs": ran["outputs"] if ran else [],
         "execution_count": ran["count"] if ran else None,
     }  # fmt: skip
 
 
 def scratch_of(case: Case, played: Played, found: GatheredSlice, scratch: Path) -> Path:
-    """A folder with what the slice says it needs, and the local modules: nothing else. Returns the notebook's folder."""
+    """A folder with what the slice says it needs and the local modules, no more. Returns the notebook's folder."""
     scratch.mkdir()
     inner = scratch / Path(case.notebook).parent
     inner.mkdir(parents=True, exist_ok=True)

@@ -49,7 +49,7 @@ class Shells:
                 expressions, ``answers``, ``may_fail``: for each cell whether the next one runs even after an error.
 
         Returns:
-            ``cells``: error (or None) and stdout of each, ``values``: repr or error of each expression.
+            ``cells``: error (or None), outputs and count of each, ``values``: repr or error of each expression.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -148,10 +148,15 @@ def _cell(shell: Any, cell_id: str | None, source: str, stopped: float | None, f
         result = shell.run_cell(source, store_history=True, cell_id=cell_id)
         signal.setitimer(signal.ITIMER_REAL, 0)
     error = result.error_before_exec or result.error_in_exec
+    outputs: list[dict[str, Any]] = []
+    if shown.stdout:
+        outputs.append({"output_type": "stream", "name": "stdout", "text": shown.stdout})
+    if error is not None:
+        outputs.append({"output_type": "error", "ename": type(error).__name__, "evalue": str(error), "traceback": []})
     return {
         "count": result.execution_count,
         "error": None if error is None else f"{type(error).__name__}: {error}",
-        "stdout": shown.stdout,
+        "outputs": outputs,
     }
 
 

@@ -40,6 +40,7 @@ def main() -> int:
                 failed += 1
                 print(f"round {number} FAILED\n{traceback.format_exc()}", flush=True)
                 continue
+        print(f"round {number}: {what}", flush=True)
         victim, _, rest = what.partition(" ")
         cells = rest.removeprefix("after ").split(" ")[0]
         stage = "before the first cell ended" if not cells.isdigit() or cells == "0" else "between cells"

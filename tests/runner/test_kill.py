@@ -98,7 +98,7 @@ def kill_round(folder: Path, seed: int) -> str:
     ended = any(e["event"] == "ended" for e in events(folder))
     if out.exists():
         nbformat.validate(nbformat.read(out, as_version=4))  # at once, before anything is put right
-    assert wait_for(lambda: not any(map(alive, kernel_pids(folder))), 10), "kernel and guardian end by themselves"
+    assert wait_for(lambda: not any(map(alive, kernel_pids(folder))), 60), "kernel and guardian end by themselves"
     settings = load_settings(folder)
     left = list(settings.runs.glob("*/notebook.json"))
     started = [e for e in events(folder) if e["event"] == "started"]

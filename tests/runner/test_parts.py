@@ -43,6 +43,14 @@ def test_rendering_is_what_nbformat_writes(text: str, data: Any) -> None:
     assert render_notebook(document).decode() == nbformat.writes(document) + "\n"
 
 
+def test_long_text_is_rendered_as_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlops_jupyter.runner.document._BLOCK", 3)
+    for text in ("", "\n", "abc", "abc\n", "a\r\nbcd\r\n\r\nef", "ab\u2028cdef\x0bg\n\n\nh", "abcdefgh\\n\ni" * 5):
+        document = new_notebook(cells=[new_code_cell("1", id="a", outputs=[new_output("stream", text=text)])])
+        assert json.loads(render_notebook(document))["cells"][0]["outputs"][0]["text"] == text.splitlines(True)
+        assert render_notebook(document).decode() == nbformat.writes(document) + "\n"
+
+
 def test_a_lone_surrogate_survives(tmp_path: Path) -> None:
     path = tmp_path / "nb.ipynb"
     path.write_bytes(render_notebook(notebook("x", "a\ud800b")))

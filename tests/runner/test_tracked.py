@@ -12,11 +12,14 @@ from nbformat.v4 import new_code_cell
 from papermill.engines import papermill_engines
 from papermill.execute import execute_notebook
 
+from mlops_jupyter.cli.run import show_result
 from mlops_jupyter.errors import UsageError
 from mlops_jupyter.runner import RunResult, State, run_notebook
 from mlops_jupyter.runner.engine import MlopsEngine
 from mlops_jupyter.runner.tracked import track_words
+from mlops_jupyter.verbs.run import run
 from mlops_jupyter.workspace import Workspace, open_workspace
+from tests.schemas import check
 
 from .conftest import make, outputs
 
@@ -128,3 +131,34 @@ def test_with_papermill(folder: Path) -> None:
     assert "error" not in executed.metadata.mlops
     with open_workspace(folder) as workspace:
         assert children(workspace, executed.metadata.mlops.run_id) == [("fit", "FINISHED")]
+
+
+@pytest.mark.parametrize(
+    ("told", "expected", "line"),
+    [
+        (
+            {"notebook": "a.ipynb", "target": "model", "grade": "A"},
+            {"notebook": "a.ipynb", "target": "model", "grade": "A"},
+            "  made      from a.ipynb by mlops convert, grade A",
+        ),
+        ({"notebook": "\x1b[2Jb.ipynb", "grade": "Z"}, {"notebook": "\x1b[2Jb.ipynb", "target": "", "grade": None},
+         "b.ipynb by mlops convert, not verified"),
+        ({"grade": ["A"], "notebook": 3}, {"notebook": "", "target": "", "grade": None}, "from a notebook by"),
+        ("text", None, None),
+    ],
+)  # fmt: skip
+def test_a_converted_notebook_says_so(
+    told: object, expected: object, line: str | None, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = make(folder / "nb.ipynb", kernel="python3")
+    document = nbformat.read(source, as_version=4)
+    document.metadata["mlops"] = {"converted": told}
+    nbformat.write(document, source)
+    result = run(source, folder / "out.ipynb")
+    check(result, "run-result")
+    assert result["converted"] == expected
+    show_result(result)
+    shown = capsys.readouterr().out
+    assert "\x1b[2J" not in shown
+    assert ("mlops convert" in shown) == (line is not None)
+    assert line is None or line in shown

@@ -31,10 +31,13 @@ def write_notebook(path: Path, *sources: str) -> Path:
     return path
 
 
-def work(root: Path, *sources: str, order: Sequence[int] | None = None, name: str = "work.ipynb") -> Path:
-    """A notebook in ``root`` with these cells, executed from top to bottom or in ``order``, with capture."""
-    (root / ".mlops").mkdir(exist_ok=True)
-    notebook = write_notebook(root / name, LOAD, *sources)
+def work(root: Path, *sources: str, order: Sequence[int] | None = None, home: Path | None = None) -> Path:
+    """A notebook in ``root`` with these cells, executed from top to bottom or in ``order``, with capture.
+
+    ``home``: the workspace, where it is not ``root``.
+    """
+    ((home or root) / ".mlops").mkdir(exist_ok=True)
+    notebook = write_notebook(root / "work.ipynb", LOAD, *sources)
     plays = [Play("c0"), *(Play(f"c{i + 1}") for i in (range(len(sources)) if order is None else order))]
     settings = load_settings(notebook.parent)
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MLOPS_")}
@@ -45,8 +48,8 @@ def work(root: Path, *sources: str, order: Sequence[int] | None = None, name: st
 def converted(notebook: Path, target: str | None = None) -> tuple[dict[str, Any], GatheredSlice]:
     """The conversion of a notebook."""
     with open_workspace(notebook.parent) as workspace:
-        conversion, found = make(workspace, notebook, target=target)
-    return conversion.document, found
+        made = make(workspace, notebook, target=target)
+    return made.conversion.document, made.found
 
 
 def check(
