@@ -19,6 +19,8 @@ export interface IRun {
   end_time: number | null;
   /** Seconds. */
   duration: number | null;
+  /** When it was deleted, milliseconds since the epoch. */
+  deleted_time: number | null;
   parent_run_id: string | null;
   notebook: string | null;
   user: string;
@@ -87,7 +89,14 @@ export interface IExecution {
   duration: number;
 }
 
+export interface IReproduction {
+  /** Milliseconds since the epoch. */
+  at: number;
+  verdict: 'equal' | 'within_tolerance' | 'differs' | 'no_metrics' | 'failed';
+}
+
 export interface IRunDetail extends IRun {
+  reproduced: IReproduction | null;
   param_details: IParamDetail[];
   metric_history: { [key: string]: IMetricPoint[] };
   datasets: IDataset[];

@@ -83,12 +83,16 @@ def test_init_writes_settings_that_load(tmp_path: Path, monkeypatch: pytest.Monk
     assert invoke(["init"]) == 0
     text = (tmp_path / "mlops.toml").read_text()
     uncommented = "\n".join(
-        line.removeprefix("# ") for line in text.splitlines() if line.startswith("# ") and "=" in line
+        line.removeprefix("# ")
+        for line in text.splitlines()
+        if line.startswith("# ") and ("=" in line or line.startswith("# ["))
     )
     (tmp_path / "mlops.toml").write_text(uncommented)
     from mlops_jupyter.config import load_settings
 
-    assert load_settings(tmp_path, {}).experiment == "my-experiment"
+    settings = load_settings(tmp_path, {})
+    assert settings.experiment == "my-experiment"
+    assert settings.snapshot_limit == 64 * 1024 * 1024
 
 
 def test_doctor_is_healthy_in_an_empty_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
