@@ -28,6 +28,7 @@ class Scrubber:
         # Longest first: of two values the longer may begin with the shorter.
         self._spellings = sorted(spellings, key=lambda text: (-len(text), text))
         self._pattern = re.compile("|".join(map(re.escape, self._spellings))) if spellings else None
+        self._firsts = frozenset(text[0] for text in self._spellings)
         self._longest = max(map(len, spellings), default=0)
 
     def __bool__(self) -> bool:
@@ -52,6 +53,8 @@ class Scrubber:
         """(scrubbed text that can be passed on, its end that may be the beginning of a value)."""
         text = self.text(text)
         for start in range(max(0, len(text) - self._longest + 1), len(text)):
+            if text[start] not in self._firsts:
+                continue
             tail = text[start:]
             if any(spelling.startswith(tail) for spelling in self._spellings):
                 return text[:start], tail

@@ -361,15 +361,17 @@ class CaptureSession:
         else:
             store_all()
             record.show(self.shell, self.store)
-        self._keep_snapshots(finished, None if record is None else record.run_uid)
+        self._keep_snapshots(finished)
         self._deliver()
         if self.faults.pending:
             self.sink.flush()
 
-    def _keep_snapshots(self, finished: Finished, run_uid: RunUid | None) -> None:
+    def _keep_snapshots(self, finished: Finished) -> None:
         execution = finished.execution
         try:
-            self.snapshots.cell_ended(execution.execution_id, finished.access, execution.source, run_uid=run_uid)
+            self.snapshots.cell_ended(
+                execution.execution_id, finished.access, execution.source, run_uid=execution.run_uid
+            )
         except Exception as fault:  # noqa: BLE001 - as above
             self.faults.report("keeping what the run read", fault)
 

@@ -148,14 +148,17 @@ class SnapshotKeeper:
                 task = self._tasks.get()
                 # The cell's answer goes out first: for the interpreter's lock it would wait longer than all this takes.
                 self._hurry.wait(_DELAY)
-                try:
-                    task()
-                except Exception as error:  # noqa: BLE001 - a run without snapshots is a run all the same
-                    self._faults.report("keeping what the run read", error, warn=False)
+                self._try(task)
+
+    def _try(self, task: Callable[[], None]) -> None:
+        try:
+            task()
+        except Exception as error:  # noqa: BLE001 - a run without snapshots is a run all the same
+            self._faults.report("keeping what the run read", error, warn=False)
 
     def _keep(self, run_uid: RunUid, execution_id: ExecutionId) -> None:
         done = self._done.setdefault(run_uid, set())
-        self._look_at_modules()
+        self._try(self._look_at_modules)
         snapshots: list[Snapshot] = []
         for code in self._code.values():
             if code not in done:
@@ -241,6 +244,7 @@ _module_dict: Any = vars(ModuleType)["__dict__"]
 
 def _spec(module: Any) -> Any:
     """The import spec of a module, without waking up one that is loaded lazily."""
-    if not isinstance(module, ModuleType):
+    # By its type: what stands in sys.modules may say of itself that it is a module.
+    if not issubclass(type(module), ModuleType):
         return None
     return _module_dict.__get__(module).get("__spec__")

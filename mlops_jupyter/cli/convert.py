@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from pathlib import Path
@@ -14,6 +15,9 @@ from ._verification import show_verification
 
 if TYPE_CHECKING:
     from mlops_jupyter.verbs.convert import Level
+
+_OFFERED = 6
+_ORIGINS = {"recorded": "as it ran", "static": "by its text alone"}
 
 
 @click.command()
@@ -50,20 +54,21 @@ def convert(
     """
     from mlops_jupyter.verbs.convert import convert as convert_verb
 
-    def progress(text: str) -> None:
-        click.echo(f"mlops: {plain(text)}", err=True)
-
-    document = convert_verb(
-        notebook,
-        output,
-        target=target,
-        names=names or None,
-        limit=limit,
-        verify=verify,
-        budget=budget,
-        force=force,
-        on_progress=None if as_json and not sys.stderr.isatty() else progress,
-    )
+    progress = _Progress()
+    try:
+        document = convert_verb(
+            notebook,
+            output,
+            target=target,
+            names=names or None,
+            limit=limit,
+            verify=verify,
+            budget=budget,
+            force=force,
+            on_progress=progress,
+        )
+    finally:
+        progress.close()
     if as_json:
         emit_json(document)
     else:
@@ -71,26 +76,56 @@ def convert(
     return 3 if (document["verification"] or {}).get("grade") == "C" else 0
 
 
+class _Progress:
+    """One moving line on a terminal, plain lines elsewhere."""
+
+    def __init__(self) -> None:
+        self._moving = sys.stderr.isatty()
+
+    def __call__(self, text: str) -> None:
+        if self._moving:
+            click.echo(f"\r{plain(text)[:100]:<100}", nl=False, err=True)
+        else:
+            click.echo(f"mlops: {plain(text)}", err=True)
+
+    def close(self) -> None:
+        """Leave the moving line."""
+        if self._moving:
+            click.echo("\r" + " " * 100 + "\r", nl=False, err=True)
+
+
 def show(document: dict[str, Any]) -> None:
     """A conversion for people."""
     cells = document["cells"]
-    heading(
-        f"{document['output']}  from {document['notebook']} ({document['origin']}), in {lasted(document['duration'])}"
-    )
-    echo(f"  makes     {plain(document['target'])}")
+    took = lasted(document["duration"])
+    heading(f"{document['output']}  from {document['notebook']}, {_ORIGINS[document['origin']]}, in {took}")
+    echo(f"  target    {plain(document['target'])}")
     echo(f"  cells     {cells['kept']} kept, {cells['dropped']} left out, {cells['appendix']} in the appendix")
     for each in document["inputs"]:
         echo(f"  reads     {plain(each['path'])}")
     if document["parameters"]:
         table(
             ["PARAMETER", "TYPE", "DEFAULT", "FOUND AS", "HELP"],
-            [[p["name"], p["type"], repr(p["default"]), p["reason"], p["help"]] for p in document["parameters"]],
+            [[p["name"], p["type"], _short(p["default"]), p["reason"], p["help"]] for p in document["parameters"]],
         )
+    if document["offered"]:
+        offered = [f"{p['name']}={_short(p['default'], 20)}" for p in document["offered"]]
+        more = f" … +{len(offered) - _OFFERED}" if len(offered) > _OFFERED else ""
+        echo(f"  offered   {plain('  '.join(offered[:_OFFERED]))}{more}")
+        echo("            (-p NAME takes those named and no others)")
     for note in document["notes"]:
         echo(f"  note      {plain(note)}")
     if document["verification"] is not None:
         show_verification(document["verification"])
-    first = document["parameters"][0] if document["parameters"] else None
-    given = f" -p {first['name']} {shlex.quote(str(first['default']))}" if first else ""
+    given = ""
+    for first in document["parameters"][:1]:
+        value = first["default"]
+        text = value if isinstance(value, str) else json.dumps(value)
+        given = f" -p {first['name']} {shlex.quote(text)}"
     command = f"mlops run {shlex.quote(document['output'])}{given}"
     echo(f"  next      {plain(command)}")
+
+
+def _short(value: object, most: int = 60) -> str:
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 1]}…"

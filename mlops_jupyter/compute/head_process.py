@@ -87,11 +87,17 @@ def _new_folder(settings: Settings) -> Path:
 
 def _watch(settings: Settings, options: RayOptions, folder: Path) -> int:
     token_file = _token_file(settings)
-    process, address = _start_ray(options, folder, token_file)
     token = None if token_file is None else token_file.read_text(encoding="utf-8")
-    session = _await(process, address, token)
-    if session is None:
-        return 1
+    deadline = time.monotonic() + _COMES_UP
+    while True:
+        process, address = _start_ray(options, folder, token_file)
+        session = _await(process, address, token, deadline)
+        if session is not None:
+            break
+        # Ray gives up after 30 seconds on a busy machine, and a port may have been taken meanwhile.
+        _end_children()
+        if _stop or time.monotonic() + _COMES_UP / 3 > deadline:
+            return 1
     place = head_folder(settings) / "head.json"
     write_atomically(
         place,
@@ -189,9 +195,8 @@ def _start_ray(options: RayOptions, folder: Path, token_file: Path | None) -> tu
     return process, f"http://127.0.0.1:{dashboard}"
 
 
-def _await(process: subprocess.Popen[bytes], address: str, token: str | None) -> str | None:
+def _await(process: subprocess.Popen[bytes], address: str, token: str | None, deadline: float) -> str | None:
     """The session's name once the cluster takes jobs; None where it does not come up."""
-    deadline = time.monotonic() + _COMES_UP
     while not _stop and process.poll() is None and time.monotonic() < deadline:
         with suppress(MlopsError), RayClient(address, token) as client:
             session = client.session()

@@ -172,6 +172,7 @@ def _shared_settings(settings: Settings) -> dict[str, str]:
     shared = {
         "MLOPS_CAPTURE_MODELS": "true" if settings.capture_models else "false",
         "MLOPS_MODEL_SIZE_LIMIT": str(settings.model_size_limit),
+        "MLOPS_DATA_SNAPSHOT_LIMIT": str(settings.snapshot_limit),
     }
     if settings.experiment is not None:
         shared["MLFLOW_EXPERIMENT_NAME"] = settings.experiment

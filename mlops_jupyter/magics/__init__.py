@@ -104,8 +104,12 @@ def mlops(line: str) -> Any:
     ``%mlops --help`` lists the verbs, ``%mlops VERB --help`` explains one.
     """
     with _told_in_one_sentence():
+        from mlops_jupyter import capture
         from mlops_jupyter.cli import collected, invoke
 
+        session = capture.current()
+        if session is not None:
+            session.sink.settle()  # a verb opens the store anew and must see the cells before this one
         with collected() as page:
             invoke(_words(line) or ["--help"])
         return page if page.text else None

@@ -21,6 +21,8 @@ _WRITES = re.compile(r"([^\W\d]\w*)\s*(?:,[\w, ]*)?(?::\s*[\w\[\], .|]+)?(?:[-+*
 _UNKNOWN = frozenset({"run", "pylab", "load", "loadpy", "rerun", "recall", "macro", "store", "reset", "reset_selective",
                       "xdel", "edit"})  # fmt: skip
 _SAVING = frozenset({"capture", "sql", "bash", "sh", "script", "timeit", "R", "cython", "writefile"})
+_LONGEST = 300_000
+"""Characters of the longest cell that is read."""
 _FLAGS = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
 
@@ -50,6 +52,8 @@ def split_lines(source: str) -> tuple[str, ...]:
 def read_cell(source: str) -> CellText:
     """The cell's tree and what is known of the text outside of it. Never raises."""
     lines = split_lines(source)
+    if len(source) > _LONGEST:
+        return _opaque(lines, known=False)  # data, not code
     covered: set[int] = set()
     first = next((number for number, line in enumerate(lines, 1) if line.strip()), None)
     if first is not None and lines[first - 1].startswith("%%"):
@@ -59,13 +63,19 @@ def read_cell(source: str) -> CellText:
             return _opaque(lines, known=name in _SAVING)
         covered.add(first)
     tree = _parse(lines, covered)
+    if tree is None:
+        # All lines that look like magics at once; where that does not do, one after the other.
+        likely = covered | {n for n, line in enumerate(lines, 1) if _MAGIC.match(line) and _is_ipython(line)}
+        found = _parse(lines, likely)
+        if found is not None and not _cuts_literals(found, likely):
+            tree, covered = found, likely
     while tree is None:
         place = _broken_at(lines, covered)
         if place is None or place in covered or not _is_ipython(lines[place - 1]):
             return _opaque(lines, known=False)
         covered.add(place)
         tree = _parse(lines, covered)
-    if any(isinstance(n, ast.Constant | ast.JoinedStr) and _inside(n, covered) for n in ast.walk(tree)):
+    if _cuts_literals(tree, covered):
         return _opaque(lines, known=False)  # a covered line was part of a literal
     outside = [lines[number - 1] for number in sorted(covered)]
     stars = any(isinstance(n, ast.ImportFrom) and n.names[0].name == "*" for n in ast.walk(tree))
@@ -75,6 +85,12 @@ def read_cell(source: str) -> CellText:
         writes=frozenset(w for line in outside for w in _written(line)),
         binds_unknown=stars or any(_magic_name(line) in _UNKNOWN for line in outside),
     )  # fmt: skip
+
+
+def _cuts_literals(tree: ast.Module, covered: set[int]) -> bool:
+    if not covered:
+        return False
+    return any(isinstance(n, ast.Constant | ast.JoinedStr) and _inside(n, covered) for n in ast.walk(tree))
 
 
 def _inside(node: ast.expr, covered: set[int]) -> bool:

@@ -141,7 +141,8 @@ DISPLAY_CALLS = frozenset(
 """Calls that show things or plumb: their literals are seldom what a person varies."""
 
 PLUMBING = frozenset(
-    {"axis", "inplace", "index", "dtype", "verbose", "end", "ddof", "ascending", "drop", "how", "on", "by", "columns",
+    {"axis", "indent", "inplace",
+     "index", "dtype", "verbose", "end", "ddof", "ascending", "drop", "how", "on", "by", "columns",
      "ignore_index", "copy", "figsize", "color", "cmap", "label", "title", "xlabel", "ylabel", "alpha_", "keepdims",
      "exist_ok", "parents", "default", "key", "reverse", "mode", "newline", "flush", "file", "header", "names",
      "usecols", "parse_dates", "index_col", "errors", "deep", "left_on", "right_on", "suffixes", "orient", "level",

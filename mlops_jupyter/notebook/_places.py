@@ -64,33 +64,32 @@ def read_places(cell: CellText) -> list[Place]:
     for statement in cell.tree.body:
         for line in range(statement.lineno, (statement.end_lineno or statement.lineno) + 1):
             lines[line] = lines.get(line, 0) + 1
-    joined = _joined_strings(cell)
     found: list[Place] = []
     for statement in cell.tree.body:
-        found += [place for place in _Finder(lines).statement(statement) if not _touches(place.span, joined)]
+        found += [place for place in _Finder(lines).statement(statement) if not _is_joined(cell, place)]
     return sorted(found, key=lambda place: place.span)
 
 
-def _touches(span: Span, places: list[tuple[int, int]]) -> bool:
-    return any((span[0], span[1]) <= place < (span[2], span[3]) for place in places)
+def text_of(cell: CellText, span: Span) -> str:
+    """The text at a place."""
+    first, start, last, end = span
+    lines = [line.encode("utf-8", "surrogatepass") for line in cell.lines[first - 1 : last]]
+    if not lines:
+        return ""
+    lines[-1] = lines[-1][:end]
+    lines[0] = lines[0][start:]
+    return b"".join(lines).decode("utf-8", "surrogatepass")
 
 
-def _joined_strings(cell: CellText) -> list[tuple[int, int]]:
-    """Where a text follows another text directly, as bytes of UTF-8: one literal written in pieces."""
-    found: list[tuple[int, int]] = []
+def _is_joined(cell: CellText, place: Place) -> bool:
+    """Whether a text is written in pieces (``"a" "b"``)."""
+    if not isinstance(place.value, str):
+        return False
     try:
-        last: tokenize.TokenInfo | None = None
-        text = "".join("pass\n" if n in cell.covered else line for n, line in enumerate(cell.lines, 1))
-        for token in tokenize.generate_tokens(io.StringIO(text).readline):
-            if token.type in (tokenize.NL, tokenize.COMMENT):
-                continue
-            if token.type == tokenize.STRING and last is not None and last.type == tokenize.STRING:
-                row, column = token.start
-                found.append((row, len(token.line.split("\n")[0][:column].encode("utf-8", "surrogatepass"))))
-            last = token
+        tokens = tokenize.generate_tokens(io.StringIO(f"({text_of(cell, place.span)})").readline)
+        return sum(token.type == tokenize.STRING for token in tokens) > 1
     except (tokenize.TokenError, SyntaxError):
-        pass
-    return found
+        return True
 
 
 class _Finder:

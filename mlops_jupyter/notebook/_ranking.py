@@ -18,8 +18,11 @@ from ._cell_names import Names, is_usable
 from ._cell_text import CellText, read_cell
 from ._comments import help_texts
 from ._judging import Judged, judge
-from ._places import Place, read_places
+from ._places import Place, Span, read_places, text_of
 from .candidates import Candidate, Evidence
+
+_Comments = dict[tuple[int, Span], str]
+"""Help by cell and span."""
 
 _CHANGED = 5.0
 _RECORDED = 3.0
@@ -67,7 +70,7 @@ def _consider(
         return None  # a new name could be overwritten, or be seen
     if place.repeated and isinstance(place.value, list | dict):
         return None  # each evaluation makes a new object; a parameter is one
-    source = _text(cell, place.span)
+    source = text_of(cell, place.span)
     if not source or len(source) > _LONGEST:
         return None
     secret = _is_secret(place, source)
@@ -181,19 +184,9 @@ def _plain_origin(place: Place) -> Any:
     return {"assignment": "assignment", "entry": "dict"}.get(place.kind, "keyword")
 
 
-def _text(cell: CellText, span: tuple[int, int, int, int]) -> str:
-    first, start, last, end = span
-    lines = [line.encode("utf-8", "surrogatepass") for line in cell.lines[first - 1 : last]]
-    if not lines:
-        return ""
-    lines[-1] = lines[-1][:end]
-    lines[0] = lines[0][start:]
-    return b"".join(lines).decode("utf-8", "surrogatepass")
-
-
 def _named(groups: list[list[_Found]], cells: Sequence[CellText], names: Names) -> list[Candidate]:
     """Candidates with names of their own: assignments keep theirs; others are prefixed where two would share one."""
-    comments = [help_texts(cell) for cell in cells]
+    comments = _comments(groups, cells)
     taken = {group[0].place.name for group in groups if group[0].place.kind == "assignment"}
     wanted: dict[str, list[list[_Found]]] = defaultdict(list)
     for group in groups:
@@ -209,6 +202,17 @@ def _named(groups: list[list[_Found]], cells: Sequence[CellText], names: Names) 
                 taken.add(name)
                 result.append(_candidate(group, name, comments))
     return result
+
+
+def _comments(groups: list[list[_Found]], cells: Sequence[CellText]) -> _Comments:
+    """Help by cell and line, and by the one literal there that it is about: of several on a line, the best."""
+    best: dict[tuple[int, int], _Found] = {}
+    for one in (one for group in groups for one in group):
+        at = (one.cell, one.place.span[2])
+        if at not in best or one.judged.score > best[at].judged.score:
+            best[at] = one
+    helps = [help_texts(cell) for cell in cells]
+    return {(cell, one.place.span): helps[cell].get(line, "") for (cell, line), one in best.items()}
 
 
 def _merged(found: list[_Found], cells: Sequence[CellText]) -> list[list[_Found]]:
@@ -258,7 +262,7 @@ def snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", short).lower()
 
 
-def _candidate(group: list[_Found], name: str, comments: Sequence[dict[int, str]]) -> Candidate:
+def _candidate(group: list[_Found], name: str, comments: _Comments) -> Candidate:
     best = max(group, key=lambda one: one.judged.score)
     first, place = group[0], group[0].place
     argument = best.judged.name or best.place.name
@@ -268,7 +272,7 @@ def _candidate(group: list[_Found], name: str, comments: Sequence[dict[int, str]
         annotation, default, source = "str", f"env:{reference}", repr(f"env:{reference}")
     return Candidate(
         name=name, annotation=annotation, default=default, default_source=source,
-        help=next((h for h in (comments[g.cell].get(g.place.span[2], "") for g in group) if h), ""),
+        help=next((h for h in (comments.get((one.cell, one.place.span), "") for one in group) if h), ""),
         origin=best.judged.origin, cell=first.cell, span=place.span,
         score=best.judged.score - (1.0 if first.secret else 0.0),
         reason="looks like a secret: given as a reference to the environment" if first.secret else best.judged.reason,

@@ -14,7 +14,7 @@ from ._cell_text import read_cell
 Origin = Literal["assignment", "tagged", "keyword", "dict", "grid", "path", "seed"]
 Span = tuple[int, int, int, int]
 
-WORTH = 1.0
+WORTH = 0.9
 """The least score of what is chosen without being named."""
 
 

@@ -72,6 +72,7 @@ class _Part:
     """Position in the original document."""
     track: str | None = None
     failed: bool = False
+    tags: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -160,7 +161,10 @@ def convert_slice(
     if hoisted.source:
         executions = _importers(main, hoisted)
         builder.code("mlops-imports", hoisted.source, role="imports", executions=executions)
-    if lifted.parameters:
+    if not lifted.parameters:
+        for index in _tagged(main, document)[:1]:
+            main[index].tags.append("parameters")
+    else:
         builder.code("parameters", parameters_source(lifted.parameters), "parameters", role="parameters")
     without = frozenset() if title is None else frozenset({title[0]})
     before = (
@@ -314,7 +318,7 @@ def _what(target: str) -> str:
 
 
 def _add_part(builder: _Builder, part: _Part, prose: Sequence[Prose]) -> None:
-    tags = [APPENDIX_TAG] if part.appendix else []
+    tags = [APPENDIX_TAG] if part.appendix else list(part.tags)
     for each in prose:
         builder.markdown(each.cell_id or f"heading {each.source}", each.source, *tags)
     if part.failed:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from mlops_jupyter.analysis import analyze_tree
+from mlops_jupyter.analysis import Magic, analyze_tree
 
 from .masked import analysis_of, cell_magic, tree_of
 
@@ -20,7 +20,10 @@ _BARRIER_CALLS = re.compile(
 )
 """Calls after which an import may give another module, or none, or warn where it did not."""
 _BARRIER_TARGETS = re.compile(r"^(?:sys\.(?:path|modules|meta_path)|os\.environ)\b")
-_HARMLESS_MAGICS = frozenset({"matplotlib", "config", "time", "timeit", "who", "whos", "precision", "pdb", "xmode"})
+_HARMLESS_MAGICS = frozenset(
+    {"matplotlib", "config", "time", "timeit", "who", "whos", "precision", "pdb", "xmode", "autoreload"}
+)
+_HARMLESS_EXTENSIONS = frozenset({"autoreload", "watermark", "line_profiler", "memory_profiler", "tensorboard", "sql"})
 _PYTHON_FILE = re.compile(r"""\.(?:py|zip|whl|egg)["']""")
 
 
@@ -152,7 +155,7 @@ def _meaning(key: str, name: str) -> str:
 def _stops(node: ast.stmt, source: str) -> bool:
     """Whether what an import does may depend on this statement."""
     analysis = analyze_tree(ast.Module([node], []))
-    if analysis.dynamic or any(m.name not in _HARMLESS_MAGICS for m in analysis.magics):
+    if analysis.dynamic or not all(_is_harmless(magic) for magic in analysis.magics):
         return True
     if any(_BARRIER_CALLS.match(call.callee) for call in analysis.calls):
         return True
@@ -160,6 +163,10 @@ def _stops(node: ast.stmt, source: str) -> bool:
         return True
     segment = "\n".join(source.split("\n")[node.lineno - 1 : node.end_lineno])
     return not isinstance(node, ast.FunctionDef | ast.ClassDef) and _PYTHON_FILE.search(segment) is not None
+
+
+def _is_harmless(magic: Magic) -> bool:
+    return magic.name in _HARMLESS_MAGICS or (magic.name == "load_ext" and magic.line.strip() in _HARMLESS_EXTENSIONS)
 
 
 def _targets(node: ast.stmt) -> list[str]:

@@ -39,8 +39,9 @@ def tree_of(source: str) -> ast.Module | None:
     return tree
 
 
+@lru_cache(maxsize=1024)
 def analysis_of(source: str) -> CellAnalysis:
-    """What the cell's text says; nothing where it is not Python."""
+    """What the cell's text says; nothing where it is not Python. Shared: do not change it."""
     tree = tree_of(source)
     return CellAnalysis() if tree is None else analyze_tree(tree)
 

@@ -53,7 +53,7 @@ def parameterize(
         after: texts of cells that run after them and stay as they are.
         tagged: indices of cells with the tag ``parameters``.
         known: what was recorded besides.
-        limit: most parameters where ``names`` is not given; none of those in a tagged cell counts.
+        limit: most parameters where ``names`` is not given; unless it is 0, all that a tagged cell has are taken.
         names: take these and no others.
 
     Raises:
@@ -72,6 +72,9 @@ def parameterize(
         for candidate in find_candidates(cells, evidence=evidence, before=1)
         if all(cell in movable for cell, _ in places(candidate))
     ]
+    if limit and names is None:
+        # Somebody named these parameters already: none of them may be lost.
+        limit = max(limit, sum(candidate.origin == "tagged" for candidate in found))
     chosen = choose(found, limit=limit, names=names)
     lifted = lift(cells, chosen)
     taken = {candidate.name for candidate in chosen}

@@ -174,12 +174,13 @@ def class_name(model: Any) -> str:
 
 
 def _flavor(path: Path, model: Any) -> str:
-    if not (hasattr(model, "predict") or hasattr(model, "transform")) or isinstance(model, type):
+    library = None if isinstance(model, type) else native_library(model)
+    if isinstance(model, type) or not (library or hasattr(model, "predict") or hasattr(model, "transform")):
         raise UsageError(
             f"{path} holds a {type(model).__name__}, which is no model: it has neither predict nor transform.",
             hint="Write the fitted model itself to the file.",
         )
-    return native_library(model) or ("sklearn" if is_sklearn(model) else "pyfunc")
+    return library or ("sklearn" if is_sklearn(model) else "pyfunc")
 
 
 def _joblib_or_pickle(path: Path) -> Any:

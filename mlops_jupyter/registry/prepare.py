@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_jupyter.capture.environment import read_environment
+from mlops_jupyter.capture.models import is_sklearn
 from mlops_jupyter.config import Settings
 from mlops_jupyter.data.exchange import open_exchange
 from mlops_jupyter.entities import Digest, Run, RunUid
@@ -24,7 +25,7 @@ from . import from_files
 from .choose import Candidate, choose
 from .facts import Facts
 from .local_modules import LocalCode, find_local
-from .serialise import Serialised, example_data, infer_outputs, recorded, with_code
+from .serialise import METHODS, Serialised, compare, example_data, infer_outputs, recorded, with_code
 
 if TYPE_CHECKING:
     from mlops_jupyter.tracking.packages import Model
@@ -138,6 +139,7 @@ def of_run(
         trust=trust,
         find_local=lambda modules: find_local(modules, folders),
     )
+    found = _tried(found, example, fallback=model.flavor)
     contents = packages.Contents(
         data=found.data,
         serialization=found.serialization,
@@ -205,6 +207,7 @@ def of_path(
         found = from_files.load_skops(path, trust)
     else:
         found = from_files.load_pickle(path, trust, lambda modules: find_local(modules, folders), folders)
+    found = _tried(found, None, fallback="sklearn" if is_sklearn(found.model) else "pyfunc")
     distributions = facts.environment.get("distributions") or environment.distributions
     needed = from_files.requirements(found.model, distributions)
     contents = packages.Contents(
@@ -243,6 +246,26 @@ def _candidates(store: Connection, run: Run) -> list[Candidate]:
     return found
 
 
+def _tried(found: Serialised, example: Any, *, fallback: str) -> Serialised:
+    """``found``; a model of a library that MLflow's format for it does not hold as it is stays a cloudpickle."""
+    if found.flavor in ("sklearn", "pyfunc"):
+        return found
+    try:
+        again = packages.native_trial(found.flavor, found.model)
+    except UsageError as error:
+        difference: str | None = error.message
+    else:
+        inputs = example is not None or isinstance(getattr(found.model, "n_features_in_", None), int)
+        if not inputs or not any(hasattr(found.model, method) for method in METHODS):
+            # Nothing to compare by, and a format of its library's own is the better one to keep.
+            note = "What it predicts after loading was not compared: there is no input example to do so."
+            return replace(found, notes=(*found.notes, note))
+        difference = compare(found.model, again, example, what=found.flavor)
+    if difference is None:
+        return found
+    return replace(found, flavor=fallback, notes=(*found.notes, f"It stays a cloudpickle: {difference}."))
+
+
 def _written(found: Serialised, contents: packages.Contents) -> dict[str, Any]:
     native = found.flavor not in ("sklearn", "pyfunc")
 
@@ -252,6 +275,8 @@ def _written(found: Serialised, contents: packages.Contents) -> dict[str, Any]:
         else:
             packages.write_package(folder, described, contents)
 
+    needed = contents.requirements
+    requirements = packages.native_requirements(found.flavor, needed) if native else None
     notes = found.notes
     if not contents.signature:
         notes = (*notes, "It has no signature: no data was seen that it was fitted on.")
@@ -260,7 +285,7 @@ def _written(found: Serialised, contents: packages.Contents) -> dict[str, Any]:
         "format": found.flavor if native else found.serialization,
         "size": len(found.data) + _SIZE_OF_FILES,
         "notes": notes,
-        "requirements": tuple(packages.with_loaders(contents.requirements, None if native else found.serialization)),
+        "requirements": tuple(requirements or packages.with_loaders(needed, found.serialization)),
         "has_signature": bool(contents.signature),
         "has_example": contents.example is not None,
         "write": write,

@@ -30,6 +30,8 @@ _PLAIN_TOPS = frozenset(
     }
 )  # fmt: skip
 _SAMPLES = 16
+METHODS = ("predict", "predict_proba", "decision_function", "transform")
+"""What a model's versions are compared by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,18 +131,19 @@ def as_skops(kept: Serialised, *, example: Any, trust: Collection[str]) -> Seria
     return replace(kept, data=data, serialization="skops", trusted=tuple(wanted))
 
 
-def compare(model: Any, again: Any, example: Any) -> str | None:
-    """Whether both give the same for the input example (else for numbers made up); None, or what differs."""
+def compare(model: Any, again: Any, example: Any, *, what: str = "skops") -> str | None:
+    """Whether both give the same for the input example (else for numbers made up); None, or what differs in the
+    version that ``what`` made."""
     import numpy as np
 
     inputs = example_data(example)
     if inputs is None:
         width = getattr(model, "n_features_in_", None)
         if not isinstance(width, int):
-            return "there is no input example to check the skops version with"
+            return f"there is no input example to check the {what} version with"
         inputs = np.random.default_rng(0).normal(size=(_SAMPLES, width))
     compared = False
-    for method in ("predict", "predict_proba", "decision_function", "transform"):
+    for method in METHODS:
         if not (hasattr(model, method) and hasattr(again, method)):
             continue
         try:
@@ -148,9 +151,9 @@ def compare(model: Any, again: Any, example: Any) -> str | None:
         except Exception:  # noqa: BLE001, S112 - what the model cannot do itself compares nothing
             continue
         if not _same(expected, getattr(again, method)(inputs)):
-            return f"the skops version gives another {method}() for the input example"
+            return f"the {what} version gives another {method}() for the input example"
         compared = True
-    return None if compared else "the skops version could not be checked with the input example"
+    return None if compared else f"the {what} version could not be checked with the input example"
 
 
 def example_data(example: Any) -> Any:

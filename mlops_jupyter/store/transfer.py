@@ -43,10 +43,11 @@ TABLES: Mapping[str, tuple[str, ...]] = {
         "model_uid", "run_uid", "name", "class_name", "flavor", "digest", "size", "signature", "input_example",
         "requirements", "error",
     ),
+    "snapshots": ("run_uid", "name", "digest", "state", "module", "object", "size", "at"),
 }  # fmt: skip
 """Table -> columns that travel. Positions do not: each store gives its own."""
 
-_ORDERED = frozenset(TABLES) - {"environments", "sources", "versions", "uses", "tags"}
+_ORDERED = frozenset(TABLES) - {"environments", "sources", "versions", "uses", "tags", "snapshots"}
 _INFINITY = {"Infinity": math.inf, "-Infinity": -math.inf}
 
 

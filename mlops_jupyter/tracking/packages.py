@@ -6,9 +6,11 @@ Nothing here loads a model. What is written is what MLflow's own ``save_model`` 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,8 @@ Serialization = Literal["cloudpickle", "skops"]
 _NAMES: dict[Serialization, str] = {"cloudpickle": "model.pkl", "skops": "model.skops"}
 _NATIVE_MODULES = {"torch": "pytorch"}
 """MLflow's module for a library, where it has another name."""
+_NATIVE_LOADERS = {"lightgbm": ("skops",), "torch": ("cloudpickle",)}
+"""What loading MLflow's format for a library needs besides it."""
 _CODE = "code"
 _PIP = "requirements.txt"
 _CONDA = "conda.yaml"
@@ -198,14 +202,11 @@ def write_native(folder: Path, described: Model, library: str, model: Any, conte
     Raises:
         UsageError: MLflow cannot save it.
     """
-    import importlib
-
     from mlflow.models import ModelSignature
 
-    module = importlib.import_module(f"mlflow.{_NATIVE_MODULES.get(library, library)}")
-    requirements = with_loaders(contents.requirements, None)
+    requirements = native_requirements(library, contents.requirements)
     try:
-        module.save_model(
+        _native(library).save_model(
             model,
             str(folder),
             mlflow_model=described,
@@ -218,6 +219,38 @@ def write_native(folder: Path, described: Model, library: str, model: Any, conte
         write_example(described, contents.example, folder)
         described.save(str(folder / "MLmodel"))
     write_environment(folder, requirements, contents.python or platform.python_version())
+
+
+def native_trial(library: str, model: Any) -> Any:
+    """The model saved in MLflow's format for its library and loaded again.
+
+    Raises:
+        UsageError: MLflow cannot save or load it.
+    """
+    with tempfile.TemporaryDirectory(prefix="mlops-") as folder, mlflow_environment():
+        try:
+            _native(library).save_model(model, f"{folder}/model", pip_requirements=["mlflow"])
+            return _native(library).load_model(f"{folder}/model")
+        except Exception as error:
+            raise UsageError(f"MLflow cannot hold this {library} model ({first_line(error)})") from error
+
+
+def native_requirements(library: str, recorded: Sequence[str]) -> list[str]:
+    """The recorded distributions, the library itself, and what its format needs besides them."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    wanted = with_loaders(recorded, None)
+    for name in (library, *_NATIVE_LOADERS.get(library, ())):
+        if version_of(name, wanted) is None:
+            with contextlib.suppress(PackageNotFoundError):  # a library that another distribution brings
+                wanted.append(f"{name}=={version(name)}")
+    return sorted(wanted, key=str.lower)
+
+
+def _native(library: str) -> Any:
+    import importlib
+
+    return importlib.import_module(f"mlflow.{_NATIVE_MODULES.get(library, library)}")
 
 
 def describe(source: Path) -> Model:

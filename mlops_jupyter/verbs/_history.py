@@ -12,7 +12,7 @@ from mlops_jupyter.errors import TargetNotFoundError, UsageError
 from mlops_jupyter.notebook import GatheredSlice, NotebookDocument, read_notebook, static_records
 from mlops_jupyter.notebook.leaves import track_arguments
 from mlops_jupyter.notebook.refusals import check_language
-from mlops_jupyter.provenance import Records
+from mlops_jupyter.provenance import Records, without_magics
 from mlops_jupyter.store import Connection
 from mlops_jupyter.store import executions as records_of
 from mlops_jupyter.store.runs import load_runs
@@ -79,7 +79,8 @@ def find_history(
         if target is None:
             if any(track_arguments(e.source) is not None and e.status == "ok" for e in history.records.executions):
                 return document, history
-            fallback = fallback or history
+            if fallback is None and any(without_magics(e.source).strip() for e in history.records.executions):
+                fallback = history
         elif (isinstance(target, str) and history.last(target) is not None) or (
             isinstance(target, int) and 0 <= target < len(history.records.executions)
         ):
@@ -88,6 +89,8 @@ def find_history(
         return document, fallback
     if document is None:
         latest = load_history(store, sessions[0], notebook=name)
+        if target is None:
+            raise UsageError(f"Nothing that ran in {notebook} is recorded, and its file is gone.")
         raise not_found(str(target), latest.names)
     if not any(cell.source.strip() for cell in document.code_cells):
         raise UsageError(f"{notebook} has no code to convert.", hint="Give a notebook with code cells.")

@@ -15,7 +15,6 @@ from mlops_jupyter.store import Connection, provenance
 from mlops_jupyter.store import executions as records
 from mlops_jupyter.store.registrations import find_registration
 from mlops_jupyter.store.runs import load_runs, resolve_run
-from mlops_jupyter.tracking.target import absolute_uri, public_uri
 from mlops_jupyter.workspace import Workspace
 
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
@@ -161,6 +160,8 @@ def _cell(workspace: Workspace, text: str) -> Target:
 
 def _model(workspace: Workspace, text: str) -> Target:
     """The recorded model or file behind a registered version: from our own mirror, else from MLflow's tags."""
+    from mlops_jupyter.tracking.target import absolute_uri, public_uri  # its package takes a fifth of a short command
+
     from .models import parse_reference
 
     reference = parse_reference(text, whole=False)

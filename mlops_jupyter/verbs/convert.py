@@ -117,7 +117,7 @@ def make(
     state = inputs_now(workspace.settings.root, found)
     texts = texts_of(found, document)
     check(found, texts, changed=[n for n, s in state.items() if s == "changed"], versions=history.records.versions)
-    found = replace(found, notes=(*found.notes, *told_of_inputs(state)))
+    found = replace(found, notes=(*found.notes, *told_of_inputs(state), *_told_of_secrets(found, texts)))
     kept = {e.execution_id for e in found.kept}
     shown = display_leaves(history.records, kept)
     texts |= {i: t for i, t in _texts_or_none(shown, found, document).items() if t is not None}
@@ -136,6 +136,14 @@ def make(
         names=names,
     )
     return Made(conversion, found, texts)
+
+
+def _told_of_secrets(found: GatheredSlice, texts: Mapping[str, str]) -> list[str]:
+    return [
+        f"In [{count_of(e)}] holds a secret as it stands in the notebook, and so does the new one; use os.environ."
+        for e in found.kept
+        if e.execution_id in texts
+    ]
 
 
 def _texts_or_none(

@@ -265,7 +265,8 @@ def _written(
 def _objects(records: dict[str, Any], exchange: Exchange) -> Iterable[Digest]:
     """Keys of the exchange that the records name and that are here."""
     seen: set[str] = set()
-    for table, columns in (("artifacts", ("digest",)), ("models", ("digest", "input_example"))):
+    named = (("artifacts", ("digest",)), ("models", ("digest", "input_example")), ("snapshots", ("object",)))
+    for table, columns in named:
         part = records[table]
         for column in columns:
             place = part["columns"].index(column)

@@ -11,6 +11,7 @@ from mlops_jupyter.entities import Digest, ExecutionId
 from mlops_jupyter.errors import TargetNotFoundError, UsageError
 from mlops_jupyter.store.registrations import Registration
 from mlops_jupyter.tracking.registered import Registry, list_models, model_and_versions, open_registry, our_run
+from mlops_jupyter.tracking.target import target_of
 from mlops_jupyter.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def parse_reference(text: str, *, whole: bool = True) -> Reference:
     """
     found = _REFERENCE.match(text.strip().removeprefix("models:/").removeprefix("model:"))
     if found is None or (not whole and not (found["alias"] or found["version"])):
-        forms = "NAME, NAME/VERSION or NAME@ALIAS" if whole else "NAME/VERSION or NAME@ALIAS"
+        forms = "NAME, NAME/VERSION or NAME@ALIAS" if whole else "model:NAME/VERSION or model:NAME@ALIAS"
         raise UsageError(f"{text!r} names no model version.", hint=f"Give {forms}.")
     version = found["version"]
     return Reference(found["name"], None if version is None else int(version), found["alias"])
@@ -48,6 +49,8 @@ def models_list(workspace: Workspace) -> dict[str, Any]:
     Raises:
         UnreachableError: MLflow or its registry does not answer.
     """
+    if _has_none_yet(workspace):
+        return {"registry_uri": target_of(workspace.settings).key, "models": []}
     with open_registry(workspace.settings, workspace.store) as registry:
         return {
             "registry_uri": registry.shown,
@@ -64,6 +67,8 @@ def models_show(workspace: Workspace, text: str) -> dict[str, Any]:
         UnreachableError: MLflow or its registry does not answer.
     """
     reference = parse_reference(text)
+    if _has_none_yet(workspace):
+        raise _no_model(reference.name)
     with open_registry(workspace.settings, workspace.store) as registry:
         model, versions = model_and_versions(registry, reference.name)
         if reference.version is not None or reference.alias is not None:
@@ -104,6 +109,8 @@ def behind(workspace: Workspace, reference: Reference) -> Registration:
         TargetNotFoundError: no such model, version or alias.
         UnreachableError: MLflow or its registry does not answer.
     """
+    if _has_none_yet(workspace):
+        raise _no_model(reference.name)
     with open_registry(workspace.settings, workspace.store) as registry:
         model, versions = model_and_versions(registry, reference.name)
         version = pick(model, versions, reference)
@@ -122,6 +129,23 @@ def behind(workspace: Workspace, reference: Reference) -> Registration:
             model_id=tags.get("mlops.model_id"),
             at=(version.creation_timestamp or 0) / 1000,
         )
+
+
+def _has_none_yet(workspace: Workspace) -> bool:
+    """Whether the workspace's own MLflow was never used: looking for a model must not make it, which takes seconds."""
+    target = target_of(workspace.settings)
+    return (
+        target.embedded
+        and target.database is not None
+        and not target.database.exists()
+        and workspace.settings.registry_uri is None
+    )
+
+
+def _no_model(name: str) -> TargetNotFoundError:
+    return TargetNotFoundError(
+        f"There is no registered model {name!r}.", hint="Register one with: mlops register RUN --name NAME"
+    )
 
 
 def _summary(model: RegisteredModel) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -48,6 +48,11 @@ class Input:
     """Key in the exchange of the copy that is used."""
     used: Digest | None = None
     """What the replay read, as it recorded it."""
+
+    def read_as(self, digests: Sequence[Digest]) -> Input:
+        """The same, with what the replay read: of several contents one that is not the recorded."""
+        other = next((d for d in digests if d != self.recorded), None)
+        return replace(self, used=other or next(iter(digests), None))
 
     @property
     def as_recorded(self) -> bool:

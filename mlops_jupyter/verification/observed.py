@@ -25,8 +25,9 @@ class Observed:
     """By the id of the cell that began each."""
     parent: Run | None = None
     """The headless run itself: what cells log without a run of their own goes to it."""
-    files: Mapping[str, Digest] = field(default_factory=dict)
-    """Digest of each file that was read and not written by it, by its name as recorded."""
+    files: Mapping[str, tuple[Digest, ...]] = field(default_factory=dict)
+    """Digests of each file that was read and not written by it, by its name as recorded. Several where it was read in
+    the scratch and, by its absolute path, where it lies."""
     code: Mapping[str, Digest] = field(default_factory=dict)
     """Digest of each module and script that was loaded, by its name as recorded."""
     environment: Mapping[str, Any] = field(default_factory=dict)
@@ -51,11 +52,11 @@ def read_observed(scratch: Scratch) -> Observed:
             if execution is not None and execution.cell_id is not None:
                 began.setdefault(execution.cell_id, run)
         used = records.get_versions(store, [use.version_id for use in records.uses_by(store, ids)])
-        files = {
-            _name(v.name, scratch): v.digest
-            for v in sorted(used, key=lambda v: -v.at)
-            if v.kind is EntityKind.FILE and v.execution_id is None and v.digest is not None
-        }
+        files: dict[str, tuple[Digest, ...]] = {}
+        for v in sorted(used, key=lambda v: v.at):
+            if v.kind is EntityKind.FILE and v.execution_id is None and v.digest is not None:
+                name = _name(v.name, scratch)
+                files[name] = (*files.get(name, ()), v.digest)
         code = {_name(s.name, scratch): s.digest for s in run_snapshots(store, uids) if s.module is not None}
         documents = [
             row[0]

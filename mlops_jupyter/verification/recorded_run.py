@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from mlops_jupyter.analysis.secrets import BLANK, redact
@@ -25,6 +25,7 @@ from mlops_jupyter.entities import (
     SessionId,
 )
 from mlops_jupyter.errors import UsageError
+from mlops_jupyter.notebook import read_notebook
 from mlops_jupyter.provenance.closure import upstream
 from mlops_jupyter.store import Connection
 from mlops_jupyter.store import executions as records
@@ -37,6 +38,8 @@ Shape = Literal["cell", "steps", "notebook"]
 
 INJECTED = "injected-parameters"
 """Id of the cell in which a headless run sets its parameters."""
+
+_DEFAULT_KERNEL = "python3"
 
 _OURS = re.compile(
     r"^%(?:(?:load_ext|reload_ext|unload_ext)\s+mlops_jupyter\b.*|(?:lineage|gather|mlops)(?:\s.*)?|track\s+status\s*)$"
@@ -71,6 +74,8 @@ class RecordedRun:
     snapshots: tuple[Snapshot, ...]
     folder: str
     """Where its kernel started, relative to the workspace."""
+    kernel: str
+    """Name of the kernel that runs it: the notebook's, where that is still there and installed."""
     environment: Mapping[str, Any]
     """``python``, ``distributions`` …; empty where it is not known."""
     notes: tuple[str, ...]
@@ -87,7 +92,7 @@ class RecordedRun:
             }
             for cell in self.cells
         ]  # fmt: skip
-        kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+        kernel = {"display_name": self.kernel, "language": "python", "name": self.kernel}
         return {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
 
 
@@ -132,7 +137,8 @@ def read_run(store: Connection, run_uid: RunUid, *, root: str) -> RecordedRun:
         runs=tuple((r, by_execution.get(ExecutionId(r.tags.get("mlops.execution_id", "")))) for r in runs),
         inputs=inputs, written=tuple(dict.fromkeys(written)),
         snapshots=tuple(run_snapshots(store, _related(run, nested))),
-        folder=_folder(run, runs, root), environment=_environment(store, run, session), notes=tuple(notes),
+        folder=_folder(run, runs, root), kernel=_kernel(root, run.notebook),
+        environment=_environment(store, run, session), notes=tuple(notes),
     )  # fmt: skip
 
 
@@ -242,6 +248,19 @@ def _folder(run: Run, runs: Sequence[Run], root: str) -> str:
     told = next((r.tags["mlops.cwd"] for r in runs if r.tags.get("mlops.cwd")), None)
     folder = told if told is not None else str(PurePosixPath(run.notebook).parent) if run.notebook else "."
     return os.path.relpath(folder, root) if folder.startswith("/") else folder
+
+
+def _kernel(root: str, notebook: str | None) -> str:
+    """No record names the kernel; what the environment was is compared afterwards."""
+    if notebook is None:
+        return _DEFAULT_KERNEL
+    from jupyter_client.kernelspec import KernelSpecManager  # here, because it takes its time
+
+    try:
+        name = read_notebook(Path(root) / notebook).metadata.get("kernelspec", {}).get("name")
+    except (UsageError, LookupError, AttributeError):
+        return _DEFAULT_KERNEL
+    return name if isinstance(name, str) and name in KernelSpecManager().find_kernel_specs() else _DEFAULT_KERNEL
 
 
 def _environment(store: Connection, run: Run, session_id: SessionId) -> Mapping[str, Any]:

@@ -177,7 +177,7 @@ def reproduce_run(
         if second.replay.succeeded:
             metrics = _with_second(metrics, compare_metrics(recorded, second.observed, tolerance=tolerance))
     texts = _texts(recorded, exchange)
-    used = tuple(replace(item, used=first.observed.files.get(item.name)) for item in inputs)
+    used = tuple(item.read_as(first.observed.files.get(item.name, ())) for item in inputs)
     packages = _packages(recorded, first.observed, imported_modules(text for _, text in texts))
     failed = next((c for c in recorded.cells if c.cell_id == first.replay.failed_cell), None)
     count = None if failed is None else failed.execution.execution_count

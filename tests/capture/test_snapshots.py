@@ -184,6 +184,19 @@ spec.loader.exec_module(lazy)
             sys.modules["colorsys"] = before
 
 
+def test_what_only_says_that_it_is_a_module_does_no_harm(ipython: InteractiveShell, settled: Path) -> None:
+    class Pretender:
+        __class__ = type(sys)  # type: ignore[assignment]
+
+    sys.modules["pretender"] = Pretender()  # type: ignore[assignment]
+    try:
+        run(ipython, "%%track\nfrom pathlib import Path\ntext = Path('data.csv').read_text()")
+        assert _kept("data.csv")
+        assert not session().faults.pending
+    finally:
+        del sys.modules["pretender"]
+
+
 def test_the_cell_does_not_wait_for_the_copy(ipython: InteractiveShell, workspace: Path) -> None:
     path = workspace / "big.bin"
     with path.open("wb") as file:

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_jupyter.config import load_settings
-from mlops_jupyter.data import Exchange, open_exchange
+from mlops_jupyter.data import Exchange, measure, open_exchange
 from mlops_jupyter.entities import Digest
 from mlops_jupyter.errors import (
     CorruptObjectError,
@@ -54,6 +54,31 @@ def test_what_is_put_comes_back_under_its_sha256(tmp_path_factory: pytest.TempPa
     assert exchange.contains(digest)
     assert exchange.get(digest) == content
     assert exchange.path(digest).read_bytes() == content
+
+
+def test_a_file_is_kept_only_as_what_it_was(tmp_path: Path, exchange: Exchange) -> None:
+    path = tmp_path / "data.csv"
+    path.write_bytes(CONTENT)
+    assert exchange.keep(path, KEY) == KEY
+    assert exchange.get(KEY) == CONTENT
+    path.write_bytes(b"other")
+    assert exchange.keep(path, KEY) == KEY, "it is there already"
+    assert exchange.keep(path, Digest("sha256:" + "0" * 64)) is None
+    assert (objects(exchange.folder), leftovers(exchange.folder)) == ([KEY], [])
+
+
+def test_a_sampled_file_is_kept_under_the_digest_of_all_its_bytes(tmp_path: Path, exchange: Exchange) -> None:
+    path = tmp_path / "large.bin"
+    content = os.urandom(5 * 1024 * 1024)
+    path.write_bytes(content)
+    sampled = measure(path, full_limit=1024).digest
+    assert sampled is not None
+    assert sampled.startswith("sha256-sampled:")
+    assert exchange.keep(path, sampled) == Digest("sha256:" + hashlib.sha256(content).hexdigest())
+    path.write_bytes(content[:-1])
+    assert exchange.keep(path, sampled) is None
+    assert len(objects(exchange.folder)) == 1
+    assert leftovers(exchange.folder) == []
 
 
 @given(st.text(max_size=80) | st.from_regex(r"sha256:[0-9a-f/.]{60,70}", fullmatch=True))

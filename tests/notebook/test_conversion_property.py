@@ -85,7 +85,7 @@ def records(notebook: Notebook) -> Records:
     return Records(executions, tuple(notebook.versions.values()), uses)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(cells=st.lists(_cell, min_size=1, max_size=8), limit=st.integers(0, 8))
 def test_the_converted_notebook_gives_the_same_value(shell: InteractiveShell, cells: list[str], limit: int) -> None:
     with recording(shell) as played:

@@ -6,7 +6,7 @@ import contextlib
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlops_jupyter.notebook.imports import hoist_imports
@@ -93,6 +93,12 @@ def test_the_text_of_a_cell_that_failed_is_left_alone() -> None:
     assert found.cells[0] == "import os\n1 / 0\nimport sys"
 
 
+def test_reloading_changed_modules_does_not_keep_imports_back() -> None:
+    found = hoist_imports(["%load_ext autoreload\n%autoreload 2\nimport os", "%load_ext other", "import sys"])
+
+    assert found.source == "import os"
+
+
 def test_lines_with_magics_keep_their_place() -> None:
     found = hoist_imports(["%matplotlib inline\nimport os\nfiles = !ls\nos.sep"])
 
@@ -124,6 +130,7 @@ def _run(cells: list[str]) -> list[str] | None:
     return [*space["out"], *(f"{n}={space.get(n)}" for n in ("a", "b", "math", "json", "sum"))]
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.lists(_STATEMENTS, min_size=1, max_size=4).map("\n".join), min_size=1, max_size=5))
 def test_what_ran_gives_the_same_after_the_move(cells: list[str]) -> None:
     before = _run(cells)

@@ -396,6 +396,8 @@ HELP = [
     ("x = '# no comment'", "x", ""),
     ("f(\n    lr=0.1,  # step\n    epochs=3,  # times\n)", "lr", "step"),
     ("f(\n    lr=0.1,  # step\n    epochs=3,  # times\n)", "epochs", "times"),
+    ("f(test_size=0.2, random_state=1)  # held back", "test_size", "held back"),
+    ("f(test_size=0.2, random_state=1)  # held back", "random_state", ""),
     ("%matplotlib inline\nn = 3  # é ✓", "n", "é ✓"),
 ]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import mlflow.sklearn
 import mlflow.store.model_registry.sqlalchemy_store
-import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 imported here so that no child has to
+import mlflow.store.tracking.sqlalchemy_store
 import skops.io  # noqa: F401
 
 from mlops_jupyter.store import audit, open_workspace_store

@@ -59,7 +59,9 @@ def record_run(
     runs.set_tags(store, run_uid, {"mlflow.source.git.commit": "c0ffee", "mlops.git.dirty": "false"})
     runs.add_dataset(
         store, run_uid,
-        DatasetVersion(name="X", digest=Digest("xxh3:" + "ab" * 16), source="data.csv", context="training", shape=X.shape),
+        DatasetVersion(
+            name="X", digest=Digest("xxh3:" + "ab" * 16), source="data.csv", context="training", shape=X.shape
+        ),
     )  # fmt: skip
     example = exchange.put_bytes(json.dumps({"inputs": X[:3].tolist()}).encode())
     for name, value in models.items():

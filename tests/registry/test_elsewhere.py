@@ -89,9 +89,13 @@ def clean_environment_of() -> Any:
         place = Path(tempfile.gettempdir()) / f"mlops-clean-{os.getuid()}-{key}"
         interpreter = place / "bin" / "python"
         if not (place / "ready").exists():
-            subprocess.run([uv, "venv", "-q", "--clear", "--python", sys.executable, str(place)], check=True, timeout=60)
             subprocess.run(
-                [uv, "pip", "install", "-q", "--python", str(interpreter), "-r", str(requirements)], check=True, timeout=280
+                [uv, "venv", "-q", "--clear", "--python", sys.executable, str(place)], check=True, timeout=60
+            )
+            subprocess.run(
+                [uv, "pip", "install", "-q", "--python", str(interpreter), "-r", str(requirements)],
+                check=True,
+                timeout=280,
             )
             (place / "ready").touch()
         return interpreter

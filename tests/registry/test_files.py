@@ -87,13 +87,15 @@ def test_a_skops_file_names_the_types_that_it_needs(workspace: Workspace, folder
     document = register(workspace, "forest.skops", name="forest", trust=["sklearn.tree._tree.Tree"])
     assert mlflow.sklearn.load_model(document["source"]).n_estimators == 2
     skops.io.dump(Mine().fit(X), folder / "mine.skops")
-    with pytest.raises(UsageError, match="test_files.Mine"):
+    with pytest.raises(UsageError, match=r"test_files\.Mine"):
         register(workspace, "mine.skops", name="mine")
 
 
 def test_an_mlflow_folder_is_copied_and_nothing_in_it_is_loaded(workspace: Workspace, folder: Path) -> None:
     mark = folder / "mark"
-    mlflow.sklearn.save_model(classifier(), str(folder / "saved"), serialization_format="cloudpickle", pip_requirements=["numpy"])
+    mlflow.sklearn.save_model(
+        classifier(), str(folder / "saved"), serialization_format="cloudpickle", pip_requirements=["numpy"]
+    )
     (folder / "saved" / "model.pkl").write_bytes(pickle.dumps(Bomb(str(mark))))
     document = register(workspace, "saved", name="copied")
     check(document, "register")
@@ -123,7 +125,9 @@ def test_a_folder_with_a_link_out_of_it_is_refused(workspace: Workspace, folder:
         (b"cno_such_module_of_mine\nThing\n.", "cannot be loaded"),
     ],
 )
-def test_what_is_no_model_is_told_in_one_sentence(workspace: Workspace, folder: Path, content: bytes, told: str) -> None:
+def test_what_is_no_model_is_told_in_one_sentence(
+    workspace: Workspace, folder: Path, content: bytes, told: str
+) -> None:
     (folder / "model.pkl").write_bytes(content)
     with pytest.raises(UsageError, match=told):
         register(workspace, "model.pkl", name="m", trust=["pickle"])

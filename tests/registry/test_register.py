@@ -23,7 +23,7 @@ from mlops_jupyter.data.exchange import open_exchange
 from mlops_jupyter.entities import RunStatus, RunUid
 from mlops_jupyter.errors import CorruptObjectError, TargetNotFoundError, UnreachableError, UsageError
 from mlops_jupyter.registry.serialise import compare
-from mlops_jupyter.store import audit, runs
+from mlops_jupyter.store import audit, open_workspace_store, runs
 from mlops_jupyter.verbs.lineage import lineage
 from mlops_jupyter.verbs.models import models_list, models_show
 from mlops_jupyter.verbs.register import register
@@ -53,7 +53,12 @@ def test_a_recorded_classifier_becomes_a_version_in_skops(workspace: Workspace) 
     run = record_run(workspace.settings, workspace.store, {"clf": fitted})
     document = register(workspace, run[:8], name="delay", description="the first")
     check(document, "register")
-    assert (document["version"], document["created"], document["format"], document["flavor"]) == (1, True, "skops", "sklearn")
+    assert (document["version"], document["created"], document["format"], document["flavor"]) == (
+        1,
+        True,
+        "skops",
+        "sklearn",
+    )
     assert (document["variable"], document["run_id"]) == ("clf", run)
     assert document["notes"] == []
     again = loaded(workspace, document)
@@ -117,9 +122,9 @@ def test_list_and_show(workspace: Workspace) -> None:
 
 def test_several_models_are_listed_and_one_is_chosen(workspace: Workspace) -> None:
     run = record_run(workspace.settings, workspace.store, {"one": classifier(), "two": classifier(C=3)})
-    with pytest.raises(UsageError, match="has 2 models: one .*; two .*--model VARIABLE"):
+    with pytest.raises(UsageError, match=r"has 2 models: one .*; two .*--model VARIABLE"):
         register(workspace, run, name="delay")
-    with pytest.raises(TargetNotFoundError, match="no model 'three'.*one, two"):
+    with pytest.raises(TargetNotFoundError, match=r"no model 'three'.*one, two"):
         register(workspace, run, name="delay", model="three")
     document = register(workspace, run, name="delay", model="two")
     assert loaded(workspace, document).C == 3
@@ -131,7 +136,7 @@ def test_a_headless_parent_stands_for_its_children(workspace: Workspace) -> None
     document = register(workspace, parent, name="delay")
     assert document["run_id"] == child
     record_run(workspace.settings, workspace.store, {"clf": classifier()}, parent_uid=parent)
-    with pytest.raises(UsageError, match="has 2 models.*mlops register [0-9a-f]{8} --name"):
+    with pytest.raises(UsageError, match=r"has 2 models.*mlops register [0-9a-f]{8} --name"):
         register(workspace, parent, name="delay")
 
 
@@ -139,7 +144,10 @@ def test_a_run_without_a_model_says_why(workspace: Workspace) -> None:
     empty = new_run(workspace.store, "nothing")
     with pytest.raises(TargetNotFoundError, match="recorded no model"):
         register(workspace, empty, name="delay")
-    for error, remedy in (("larger than model_size_limit (1 bytes)", "MLOPS_MODEL_SIZE_LIMIT"), ("cannot be pickled: lock", "locks")):
+    for error, remedy in (
+        ("larger than model_size_limit (1 bytes)", "MLOPS_MODEL_SIZE_LIMIT"),
+        ("cannot be pickled: lock", "locks"),
+    ):
         run = new_run(workspace.store, "lost")
         model = new_model(workspace.settings, 1, name="clf")
         runs.add_model(workspace.store, run, replace(model, digest=None, error=error))
@@ -178,8 +186,14 @@ def test_a_class_of_the_notebook_travels_inside(workspace: Workspace) -> None:
     document = register(workspace, run, name="halves")
     assert document["format"] == "cloudpickle"
     assert "code that the notebook defined" in document["notes"][0]
-    program = f"import mlflow, numpy as np; print(mlflow.pyfunc.load_model({document['source']!r}).predict(np.array([[8., 0.]])))"
+    program = predicting(document, 8.0)
     assert python(program, workspace.settings.root) == "[4.]"
+
+
+def predicting(document: dict[str, Any], value: float) -> str:
+    """A program that loads the version's files and prints what they predict for one row."""
+    load = f"mlflow.pyfunc.load_model({document['source']!r})"
+    return f"import mlflow, numpy as np; print({load}.predict(np.array([[{value}, 0.0]])))"
 
 
 def python(program: str, folder: Path) -> str:
@@ -205,7 +219,9 @@ class Thirds(BaseEstimator):
 """
 
 
-def test_a_local_module_travels_with_the_model(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_module_travels_with_the_model(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     module = tmp_path / "thirds_of_mine.py"
     module.write_text(LOCAL)
     monkeypatch.syspath_prepend(tmp_path)
@@ -216,7 +232,7 @@ def test_a_local_module_travels_with_the_model(workspace: Workspace, tmp_path: P
     assert document["format"] == "cloudpickle"
     assert "thirds_of_mine.py" in document["notes"][0]
     (tmp_path / "elsewhere").mkdir()
-    program = f"import mlflow, numpy as np; print(mlflow.pyfunc.load_model({document['source']!r}).predict(np.array([[9., 0.]])))"
+    program = predicting(document, 9.0)
     assert python(program, tmp_path / "elsewhere") == "[3.]"
     module.unlink()
     monkeypatch.delitem(sys.modules, "thirds_of_mine")
@@ -226,7 +242,9 @@ def test_a_local_module_travels_with_the_model(workspace: Workspace, tmp_path: P
 
 def test_recorded_with_another_library_version_it_is_not_loaded(workspace: Workspace) -> None:
     run = new_run(workspace.store)
-    model = new_model(workspace.settings, classifier(), name="clf", requirements=("scikit-learn==1.0.1",), signature=SIGNATURE)
+    model = new_model(
+        workspace.settings, classifier(), name="clf", requirements=("scikit-learn==1.0.1",), signature=SIGNATURE
+    )
     runs.add_model(workspace.store, run, model)
     document = register(workspace, run, name="old")
     assert document["format"] == "cloudpickle"
@@ -302,7 +320,9 @@ def test_a_registry_of_its_own(workspace: Workspace, template: Path) -> None:
     assert any(node.id == f"run:{run}" for node in graph.nodes)
 
 
-@pytest.mark.parametrize("name", ["a'b", 'say "hi"', "<script>alert(1)</script>".replace("/", ""), "naïve – модель", "a%2fb", "x" * 256])
+@pytest.mark.parametrize(
+    "name", ["a'b", 'say "hi"', "<script>alert(1)</script>".replace("/", ""), "naïve – модель", "a%2fb", "x" * 256]
+)
 def test_odd_names_are_names(workspace: Workspace, name: str) -> None:
     run = record_run(workspace.settings, workspace.store, {"clf": classifier()})
     assert register(workspace, run, name=name)["version"] == 1
@@ -310,7 +330,9 @@ def test_odd_names_are_names(workspace: Workspace, name: str) -> None:
     assert [v["version"] for v in models_show(workspace, name)["versions"]] == [1]
 
 
-@pytest.mark.parametrize("name", ["", " ", "a/b", "models:/x", "a@b", "..", ".", "a\nb", "\x1b[31mred", " a", "x" * 257])
+@pytest.mark.parametrize(
+    "name", ["", " ", "a/b", "models:/x", "a@b", "..", ".", "a\nb", "\x1b[31mred", " a", "x" * 257]
+)
 def test_bad_names_are_refused_before_anything_happens(workspace: Workspace, name: str) -> None:
     run = record_run(workspace.settings, workspace.store, {"clf": classifier()})
     with pytest.raises(UsageError, match="cannot be the name of a registered model"):
@@ -362,3 +384,14 @@ def test_a_server_that_hangs_is_given_up(workspace: Workspace, monkeypatch: pyte
     with hanging() as url, pytest.raises(UnreachableError, match="does not answer"):
         settings = settings_of(workspace.settings.root, MLFLOW_REGISTRY_URI=url)
         register(Workspace(settings, workspace.store), run, name="there")
+
+
+def test_looking_for_models_does_not_make_a_database(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    store = open_workspace_store(settings)
+    workspace = Workspace(settings, store)
+    assert models_list(workspace)["models"] == []
+    with pytest.raises(TargetNotFoundError, match="no registered model 'delay'"):
+        models_show(workspace, "delay")
+    assert not (settings.state / "mlflow.db").exists()
+    store.close()

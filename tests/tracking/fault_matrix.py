@@ -12,12 +12,12 @@ import sys
 from pathlib import Path
 
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 imported here so that no child has to
-from tests.tracking.workspaces import in_mlflow, record_everything, settings_of, use_template
 
 from mlops_jupyter.store import open_workspace_store, outbox
 from mlops_jupyter.tracking import sync
 from mlops_jupyter.tracking.faults import FAULT_POINTS
 from mlops_jupyter.tracking.target import target_of
+from tests.tracking.workspaces import in_mlflow, record_everything, settings_of, use_template
 
 
 def main(folder: Path, template: Path, points: list[str]) -> None:

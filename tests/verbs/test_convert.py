@@ -20,7 +20,7 @@ from mlops_jupyter.store.executions import start_session
 from mlops_jupyter.verbs.convert import convert
 from mlops_jupyter.verbs.gather import gather
 from mlops_jupyter.workspace import Workspace, open_workspace
-from tests.capture.support import Kernel
+from tests.capture.support import Kernel, run, shell
 from tests.lineage.histories import History, training
 from tests.notebook.documents import notebook_bytes
 from tests.schemas import check
@@ -168,6 +168,20 @@ def test_a_notebook_that_changed_or_went_is_converted_as_it_ran(work: Path) -> N
     assert any("file is gone" in note for note in convert(Path(NAME), Path("out.ipynb"), verify="none")["notes"])
 
 
+def test_from_inside_of_the_notebook(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = notebook("md:# T", "x = 2", "y = x + 1", name="my work.ipynb")
+    monkeypatch.setenv("JPY_SESSION_NAME", str(path.absolute()))
+    with shell(captured=False) as made:
+        run(made, "%load_ext mlops_jupyter")
+        run(made, "x = 2", cell_id="cell-1")
+        run(made, "y = x + 1", cell_id="cell-2")
+        said = run(made, "page = %mlops convert 'my work.ipynb' -o out.ipynb --target y --verify none --parameters 0")
+
+    assert said.error is None
+    assert "writing out.ipynb" in said.stderr
+    assert code(Path("out.ipynb")) == ["x = 2", "y = x + 1"]
+
+
 def test_gather_keeps_the_markdown(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["gather", NAME, "--target", "total", "-o", "slice.ipynb"]) == 0
     assert "cells that make total" in capsys.readouterr().out
@@ -289,6 +303,29 @@ def test_a_result_that_cannot_be_converted_is_left_out_and_a_target_is_refused(w
     assert "In [2] is left out: In [2] waits for input" in document["notes"][0]
     with pytest.raises(UsageError, match="waits for input"):
         converted(path, target="name")
+
+
+def test_where_nothing_but_our_own_line_ran_the_text_counts(workspace: Workspace) -> None:
+    h = History()
+    h.cell("%load_ext mlops_jupyter")
+    h.save(workspace.store)
+
+    document, cells = converted(notebook("%load_ext mlops_jupyter", "x = 1"))
+
+    assert (document["origin"], cells) == ("static", ["x = 1"])
+
+
+def test_a_secret_is_taken_from_the_notebook_and_told(workspace: Workspace) -> None:
+    h = History()
+    h.cell('token = "***"\nx = len(token)', writes=["token", "x"])
+    h.save(workspace.store)
+    text = 'token = "0123456789abcdef"\nx = len(token)'
+
+    document, cells = converted(notebook(text), target="x")
+
+    assert cells == [text]
+    assert "holds a secret" in document["notes"][-1]
+    assert "0123456789" not in json.dumps(document)
 
 
 def test_inputs_that_changed_or_went_are_told(workspace: Workspace) -> None:

@@ -132,7 +132,7 @@ def test_a_limit_keeps_the_nearest_and_says_so(workspace: Workspace) -> None:
         ("cell:xyz", UsageError, "names no execution"),
         ("cell:0123456789", TargetNotFoundError, "no execution"),
         ("cell:work.ipynb#none", TargetNotFoundError, "No execution of cell"),
-        ("model:churn@champion", UsageError, "run:ID"),
+        ("model:churn@champion", TargetNotFoundError, "no registered model 'churn'"),
         ("model:churn", UsageError, "model:NAME@ALIAS"),
         (99, TargetNotFoundError, "from 0 to 10"),
         (-1, TargetNotFoundError, "position -1"),

@@ -43,6 +43,7 @@ CELLS = (
     "%%track secret\npassword = 'hunter22-and-more'\nwidth = len(password) * 1.0",
     "%%track overwriting\nlog = pd.read_csv('data/log.csv')\nlines = len(log) * 1.5\n"
     "log.assign(b=1).to_csv('data/log.csv')",
+    "%%track absolute\nspread = pd.read_csv('ROOT/data/data.csv')['b'].sum() * 1.0",
     "%%track failing\nbefore = 1.5 * lr\nafter = before / 0",
 )
 TRAIN = ("rate = 0.1", "%%track fit\nloss = rate * 3", "import mlops_jupyter as mlops\nmlops.log_metric('whole', rate)")
@@ -60,7 +61,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "data" / "big.csv").write_text("a\n" + "1\n" * 2000)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLOPS_DELIVER", "false")
-        work(root, *CELLS)
+        work(root, *(cell.replace("ROOT", str(root)) for cell in CELLS))
         notebook = write_notebook(root / "train.ipynb", *TRAIN)
         document = json.loads(notebook.read_text())
         document["cells"][0]["metadata"]["tags"] = ["parameters"]
@@ -162,6 +163,15 @@ def test_data_that_is_gone(workspace: Workspace, root: Path) -> None:
     (root / "data" / "big.csv").unlink()
     with pytest.raises(UsageError, match=r"data/big\.csv is not there any more.*snapshot_limit"):
         _reproduce(workspace, "large")
+
+
+def test_a_file_that_is_named_by_its_absolute_path(workspace: Workspace, root: Path) -> None:
+    (root / "data" / "data.csv").write_text("a,b\n100,200\n")
+    document = _reproduce(workspace, "absolute", repeat=False)
+    assert document["exit_code"] == 3
+    (item,) = [i for i in document["inputs"] if i["name"] == "data/data.csv"]
+    assert (item["state"], item["as_recorded"], item["used"]) == ("snapshot", False, item["current"])
+    assert ("absolute_path", f"{root}/data/data.csv") in {(u["kind"], u["what"]) for u in document["unpinned"]}
 
 
 def test_a_cell_that_overwrites_its_own_input(workspace: Workspace) -> None:
