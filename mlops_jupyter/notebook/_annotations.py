@@ -56,9 +56,13 @@ def of_name(name: str, value: Any) -> str | None:
         return None
     own = of_value(value)
     kinds = known.annotation.split(" | ")
-    if own in kinds or (own == "int" and "float" in kinds):
+    if own in {"None", "str"} and own in kinds:  # a word for a way to choose a number (``gamma="scale"``)
         return known.annotation
-    return None
+    # A plain type where the value has one: ``max_depth: int = 3`` is what a person would write, and papermill's reader
+    # and a form take it as it is.
+    if own in kinds:
+        return own
+    return "float" if own == "int" and "float" in kinds else None
 
 
 def of_annotation(node: ast.expr) -> str | None:

@@ -193,8 +193,11 @@ class _Run:
                 hint="Make room, make it writable, or set MLOPS_HOME to a folder that is.",
             ) from error
         self._parent.start(
-            parameters=plan.parameters, values=plan.values, given=plan.given,
-            tags=self._folder_tag(), at=self._started_at,
+            parameters=plan.parameters,
+            values=plan.values,
+            given=plan.given,
+            tags=self._folder_tag(),
+            at=self._started_at,
         )
         self._log.event(
             "started", run_id=plan.run_uid, session_id=self._parent.session_id, notebook=str(plan.notebook),

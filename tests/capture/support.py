@@ -81,9 +81,7 @@ class Kernel:
         self.client.start_channels()
         self.client.wait_for_ready(timeout=60)
 
-    def execute(
-        self, code: str, *, silent: bool = False, timeout: float = 60.0, cell_id: str | None = None
-    ) -> Reply:
+    def execute(self, code: str, *, silent: bool = False, timeout: float = 60.0, cell_id: str | None = None) -> Reply:
         """Run a cell and wait for its end."""
         reply = Reply()
         content = {

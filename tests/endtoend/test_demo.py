@@ -89,7 +89,9 @@ def test_with_another_parameter_only_what_depends_on_it_changes(report: str, fol
 def test_the_registered_version_leads_back_to_the_cells_and_the_data(report: str, folder: Path) -> None:
     assert report
     found = command(folder, "lineage", "model:late-flights/1", "--up")
-    labels = {node["type"]: {n["label"] for n in found["nodes"] if n["type"] == node["type"]} for node in found["nodes"]}
+    labels = {
+        node["type"]: {n["label"] for n in found["nodes"] if n["type"] == node["type"]} for node in found["nodes"]
+    }
     assert any("flights.csv.zip" in label for label in labels["file"])
     assert any("boosting" in label for label in labels["execution"])
 

@@ -360,10 +360,11 @@ def test_one_seed_given_in_several_places_is_one_parameter() -> None:
 
 TYPES = [
     ("RandomForestClassifier(max_depth=None)", "max_depth", "int | None"),
-    ("RandomForestClassifier(max_depth=3)", "max_depth", "int | None"),
+    ("RandomForestClassifier(max_depth=3)", "max_depth", "int"),
     ("Ridge(alpha=1)", "alpha", "float"),
     ("f(learning_rate=1e-3)", "learning_rate", "float"),
-    ("train_test_split(X, test_size=100)", "test_size", "int | float"),
+    ("train_test_split(X, test_size=100)", "test_size", "int"),
+    ("train_test_split(X, test_size=0.25)", "test_size", "float"),
     ("SVC(gamma='scale')", "gamma", "float | str"),
     ("hidden = (64, 32)", "hidden", "tuple[int, ...]"),
     ("sizes = [1, 2.5]", "sizes", "list[float]"),

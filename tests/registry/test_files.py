@@ -62,7 +62,7 @@ def test_a_pickle_is_not_loaded_unless_it_is_trusted(workspace: Workspace, folde
     assert models_list(workspace)["models"] == []
 
 
-@pytest.mark.parametrize("name", ["model.pkl", "model.joblib", "ein Modell ü.pickle"])
+@pytest.mark.parametrize("name", ["model.pkl", "model.joblib", "le modèle ü.pickle"])
 def test_a_trusted_pickle_becomes_skops(workspace: Workspace, folder: Path, name: str) -> None:
     fitted = classifier()
     if name.endswith("joblib"):

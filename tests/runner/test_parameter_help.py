@@ -226,4 +226,4 @@ def test_a_lifted_notebook_is_listed_with_its_limits(folder: Path) -> None:
     document.metadata["mlops"] = {"parameters": parameters_schema(lifted.parameters)}
     path.write_text(nbformat.writes(document))
     listed = {p["name"]: (p["type"], p["default"], p["limits"]) for p in list_parameters(path)["parameters"]}
-    assert listed == {"max_depth": ("int | None", "3", ""), "n_estimators": ("int", "100", "at least 1")}
+    assert listed == {"max_depth": ("int", "3", ""), "n_estimators": ("int", "100", "at least 1")}
