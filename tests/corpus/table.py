@@ -53,7 +53,7 @@ def run(case: Case, folder: Path, kernels: Kernels, shells: Shells) -> dict[str,
             "offered": [p["name"] for p in told["offered"]],
         }
     found["seconds"] = round(time.monotonic() - began, 1)
-    text = from_text(case, played, folder, shells)
+    text = from_text(case, played, folder, kernels if case.kernel == "real" else shells)
     found["text"] = {
         "result": text.result,
         "sentence": text.detail.replace(f"{folder}/text/", "") if text.result == "refused" else "",
