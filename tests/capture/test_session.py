@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -197,9 +199,14 @@ def test_await_interrupt_and_async_cells_in_a_kernel(workspace: Path, start_kern
     kernel.manager.interrupt_kernel()
     assert kernel.reply_to(message_id) == "error"
     assert kernel.execute("after = 1").status == "ok"
-    store = open_store(workspace / ".mlops" / "lineage.db")
-    rows = store.execute("SELECT s.text, e.status FROM executions e JOIN sources s ON s.digest = e.source_digest")
-    store.close()
+    rows: list[tuple[str, str]] = []
+    deadline = time.monotonic() + 10  # the cells that are not tracked are written a moment after they ended
+    while len(rows) < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+        with closing(open_store(workspace / ".mlops" / "lineage.db")) as store:
+            rows = store.execute(
+                "SELECT s.text, e.status FROM executions e JOIN sources s ON s.digest = e.source_digest"
+            )
     assert [(text.splitlines()[-1], status) for text, status in rows] == [
         ("value", "ok"), ("time.sleep(60)", "interrupted"), ("after = 1", "ok"),
     ]  # fmt: skip

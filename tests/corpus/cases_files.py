@@ -22,7 +22,7 @@ CASES = (
         target="total",
         kept=(1, 2, 3, 4),
         equals="18",
-        parameters=("path|stage_path|stage_csv|stage",),
+        parameters=("path|open_stage_path|stage_path|stage_csv|stage",),
     ),
     Case(
         name="file-appended",

@@ -130,6 +130,7 @@ CASES = (
         name="get-ipython",
         mess="The shell is used from Python.",
         cells=("ip = get_ipython()", "ip.run_line_magic('time', 'a = 1')", "ip.run_cell('b = 2')", "ip.user_ns['c'] = 3", "d = a + b + c"),
+        grade="B",
         target="d",
         equals="6",
     ),

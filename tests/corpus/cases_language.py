@@ -109,7 +109,7 @@ CASES = (
         target="size",
         kept=(0, 1, 2, 3),
         equals="7.0",
-        parameters=("lr",),
+        parameters=("lr|cfg_lr",),
     ),
     Case(
         name="literal-in-a-function",

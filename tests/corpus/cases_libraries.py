@@ -24,7 +24,7 @@ CASES = (
         cells=("import random\nrandom.seed(1)", "a = random.random()", "random.seed(42)", "def pick(n):\n    return random.sample(range(100), n)", "chosen = pick(3)"),
         target="chosen",
         kept=(0, 2, 3, 4),
-        parameters=("seed",),
+        parameters=("seed|seed_2",),
     ),
     Case(
         name="generator-object-of-numpy",
@@ -66,10 +66,11 @@ CASES = (
             "search = GridSearchCV(pipe, grid, cv=3)\nsearch.fit(X_train, y_train)",
             "accuracy = search.best_estimator_.score(X_test, y_test)",
         ),
+        grade="B",
         target="accuracy",
         value="round(accuracy, 10)",
         kept=(0, 1, 2, 3, 4, 5),
-        parameters=("test_size", "random_state", "max_iter", "cv", "C|model_C|model__C|grid_model__C|grid_model_C"),
+        parameters=("test_size", "random_state", "max_iter", "cv", "grid|C|model_C|model__C|grid_model__C|grid_model_C"),
     ),
     Case(
         name="column-through-a-view",

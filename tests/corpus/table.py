@@ -42,21 +42,18 @@ def run(case: Case, folder: Path, kernels: Kernels, shells: Shells) -> dict[str,
             "sentence": error.message.replace(f"{played.folder}/", ""),
             "kept": 0,
             "parameters": [],
-            "found": [],
         }
     else:
         verification = told["verification"]
-        names = [p["name"] for p in told["parameters"]]
         found |= {
             "result": verification["grade"],
             "sentence": "" if verification["grade"] == "A" else verification["reason"],
             "kept": told["cells"]["kept"],
-            "parameters": names,
-            "found": list(found_of(case, names)),
-            "offered": list(found_of(case, [*names, *(p["name"] for p in told["offered"])])),
+            "parameters": [p["name"] for p in told["parameters"]],
+            "offered": [p["name"] for p in told["offered"]],
         }
     found["seconds"] = round(time.monotonic() - began, 1)
-    text = from_text(case, played, folder, shells)
+    text = from_text(case, played, folder, kernels if case.kernel == "real" else shells)
     found["text"] = {
         "result": text.result,
         "sentence": text.detail.replace(f"{folder}/text/", "") if text.result == "refused" else "",
@@ -70,8 +67,8 @@ def page(results: dict[str, dict[str, Any]]) -> str:
     grades = [results[case.name]["result"] for case in cases]
     texts = [results[case.name]["text"]["result"] for case in cases]
     wanted = sum(len(case.parameters) for case in cases if results[case.name]["result"] != "refused")
-    found = sum(len(results[case.name]["found"]) for case in cases)
-    offered = sum(len(results[case.name].get("offered", ())) for case in cases)
+    found = sum(len(found_of(case, results[case.name]["parameters"])) for case in cases)
+    offered = sum(len(_offered(case, results[case.name])) for case in cases)
     lines = [
         "# Conversion, tried on messy notebooks",
         "",
@@ -89,7 +86,7 @@ def page(results: dict[str, dict[str, Any]]) -> str:
         "",
         "Made by `python -m tests.corpus.table`; the notebooks are programs in `tests/corpus`. Kept: executions that "
         "the converted notebook holds, of those that ran. Parameters: found of those that a person would want. "
-        "Seconds: the conversion with its verification in fresh kernels, on the machine that made the page.",
+        "Seconds are those of the conversion with its verification in fresh kernels, on one machine.",
     ]
     for title, group in GROUPS.items():
         lines += ["", f"## {title}", "", "| Mess | Result | Kept | Parameters | Seconds | By text alone |"]
@@ -100,12 +97,20 @@ def page(results: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _offered(case: Case, found: dict[str, Any]) -> tuple[str, ...]:
+    return found_of(case, [*found["parameters"], *found.get("offered", ())])
+
+
 def _row(case: Case, found: dict[str, Any]) -> str:
     refused = found["result"] == "refused"
     result = f"refused: {_text(found['sentence'])}" if refused else f"**{found['result']}**"
     if found["sentence"] and not refused:
         result += f" {_text(found['sentence'])}"
-    parameters = f"{len(found['found'])} of {len(case.parameters)}" if case.parameters and not refused else "–"
+    parameters = (
+        f"{len(found_of(case, found['parameters']))} of {len(case.parameters)}"
+        if case.parameters and not refused
+        else "–"
+    )
     kept = "–" if refused else f"{found['kept']} of {found['executions']}"
     text = {"same": "right", "broken": "does not run from top to bottom"}.get(
         found["text"]["result"], found["text"]["result"]
