@@ -11,7 +11,7 @@ from ._output import echo, emit_json, heading, lasted, number, pairs, plain, tab
 from .run import Progress
 
 
-@click.command()
+@click.command(short_help="The whole life cycle on real data.")
 @click.option(
     "--dir",
     "folder",
