@@ -74,7 +74,7 @@ def convert(
     """
     from mlops_jupyter.verbs.convert import convert as convert_verb
 
-    progress = _Progress()
+    progress = MovingLine()
     try:
         document = convert_verb(
             notebook,
@@ -96,7 +96,7 @@ def convert(
     return 3 if (document["verification"] or {}).get("grade") == "C" else 0
 
 
-class _Progress:
+class MovingLine:
     """One moving line on a terminal, plain lines elsewhere."""
 
     def __init__(self) -> None:
