@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +111,10 @@ def mlops(line: str) -> Any:
         session = capture.current()
         if session is not None:
             session.sink.settle()  # a verb opens the store anew and must see the cells before this one
-        with collected() as page:
+        with collected() as page, warnings.catch_warnings():
+            # Those of MLflow and its libraries are nobody's business here; a notebook that turns warnings into errors
+            # must not make a verb fail.
+            warnings.simplefilter("ignore")
             invoke(_words(line) or ["--help"])
         return page if page.text else None
     return None
