@@ -67,6 +67,7 @@ class _Pending:
     static: list[Function]
     states: dict[str, int]
     environment: dict[Any, int]
+    modules: dict[str, int]
 
 
 @dataclass(slots=True)
@@ -118,7 +119,8 @@ class Observer:
         static = [f for f in functions if not self._probes.probed(f)]
         states = hidden_state.measure() if analysis.active else {}
         environment = hidden_state.environment() if analysis.active else {}
-        self._pending = _Pending(analysis, names, touched, static, states, environment)
+        modules = self._states.modules() if analysis.active else {}
+        self._pending = _Pending(analysis, names, touched, static, states, environment, modules)
 
     def transform_ast(self, tree: ast.AST) -> ast.AST:
         """Put probes into the cell's tree. For ``shell.ast_transformers``."""
@@ -351,7 +353,10 @@ class Observer:
         namespace: Mapping[str, Any],
         record: _Record,
     ) -> None:
-        for change in self._states.observe(pending.analysis, far, ran, namespace, pending.states, pending.environment):
+        changes = self._states.observe(
+            pending.analysis, far, ran, namespace, pending.states, pending.environment, pending.modules
+        )
+        for change in changes:
             used = change.used
             if change.external is not None:
                 record.versions[change.external] = EntityVersion(
