@@ -11,7 +11,8 @@ class ListingGroup(click.Group):
     """Without a verb the group's ``list`` is meant: ``mlops runs --json`` is ``mlops runs list --json``."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, subcommand_metavar="[COMMAND] [ARGS]...", **kwargs)
+        kwargs.setdefault("subcommand_metavar", "[COMMAND] [ARGS]...")
+        super().__init__(*args, **kwargs)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put ``list`` first where the first word is no verb but an option, or where there is no word."""

@@ -54,9 +54,7 @@ def lineage(target: str, direction: Direction | None, format_: str, as_json: boo
 @click.command(short_help="The smallest set of cells that makes a variable.")
 @click.argument("notebook", type=click.Path(path_type=Path))
 @click.option("--target", required=True, metavar="NAME", help="Variable to make, or a cell's position (0-based).")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Write a notebook instead of printing the code."
-)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write a notebook instead of printing the code.")
 @click.option("--force", is_flag=True, help="Replace OUTPUT where it exists.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 def gather(notebook: Path, target: str, output: Path | None, force: bool, as_json: bool) -> None:
