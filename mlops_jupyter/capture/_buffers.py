@@ -7,7 +7,7 @@ from __future__ import annotations
 from math import frexp, isfinite, ldexp
 from typing import TYPE_CHECKING, Any
 
-from ._inspect import class_dict, identity, instance_dict, loaded, loaded_type, mro_of
+from ._inspect import class_dict, instance_dict, loaded, loaded_type, mro_of
 
 if TYPE_CHECKING:
     from .fingerprint import Hasher
@@ -215,8 +215,8 @@ def feed_tensor(hasher: Hasher, tensor: Any, depth: int) -> None:
         feed_ndarray(hasher, plain.contiguous().view(-1).view(loaded("torch")["uint8"]).numpy(), depth)
 
 
-def ndarray_root(array: Any) -> int:
-    """Identity of the object that owns an array's memory."""
+def ndarray_owner(array: Any) -> Any:
+    """The object that owns an array's memory: an array, or what it was made from without copying."""
     base = loaded_type("numpy", "ndarray")
     for _ in range(64):
         inner = array.base
@@ -225,4 +225,4 @@ def ndarray_root(array: Any) -> int:
         array = inner
         if base is None or not isinstance(array, base):
             break
-    return identity(array)
+    return array

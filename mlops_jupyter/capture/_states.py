@@ -15,6 +15,7 @@ from mlops_jupyter.entities import Grade, VersionId
 
 from . import hidden_state
 from ._reached import Reached
+from .local_modules import LocalModules
 from .minting import new_version_id
 
 
@@ -39,6 +40,11 @@ class StateTracker:
     def __init__(self) -> None:
         self._latest: dict[str, VersionId] = {}
         self._external: dict[str, VersionId] = {}
+        self._modules = LocalModules()
+
+    def modules(self) -> dict[str, int]:
+        """A number for the data of each module of the user's own."""
+        return self._modules.measure()
 
     def observe(
         self,
@@ -48,6 +54,7 @@ class StateTracker:
         namespace: Mapping[str, Any],
         before: Mapping[str, int],
         environment: Mapping[Any, int],
+        modules: Mapping[str, int],
     ) -> list[StateChange]:
         """Compare hidden state with what it was before the cell."""
         after = hidden_state.measure()
@@ -69,7 +76,8 @@ class StateTracker:
         names = {x.name for x in analysis.loads} | {n for f in ran for n in f.reads}
         changes += self._directory(analysis, before, after, attributes | names)
         changes += self._environ(analysis, environment, attributes | names)
-        changes += self._libraries(analysis, far, ran, namespace, names)
+        kept = {key for key, number in self._modules.measure().items() if modules.get(key, number) != number}
+        changes += self._libraries(analysis, far, ran, namespace, names, {key.partition(".")[0] for key in kept})
         return changes
 
     def _random(
@@ -147,8 +155,9 @@ class StateTracker:
         ran: Mapping[Function, Grade],
         namespace: Mapping[str, Any],
         names: Iterable[str],
+        kept: Iterable[str],
     ) -> list[StateChange]:
-        written: dict[str, str] = {}
+        written = dict.fromkeys(sorted(kept), "a module of it keeps what was done")
         touches = [t for t in analysis.touches if far.possibly(t.at)] + [t for f in ran for t in f.touches]
         for touch in touches:
             root = namespace.get(touch.name)
@@ -177,7 +186,7 @@ class StateTracker:
         if known:
             used = {hidden_state.package_of(namespace.get(name)) for name in names if name in namespace}
             used |= {"sys"} if analysis.imports else set()
-            for package in sorted(known & used - set(written) - {None}):
+            for package in sorted(known & used - {None}):
                 key = f"module:{package}"
                 found = self._latest[key]
                 changes += [StateChange(key, Grade.ASSUMED, "its settings may matter", used=found)]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import ModuleType
 from typing import Any
 
 from mlops_jupyter.analysis import CellAnalysis, Function, Touch, TouchKind, Where
 from mlops_jupyter.entities import Grade
 
-from ._inspect import has_method, identity, is_heap_type, module_name, mro_of
+from ._inspect import class_dict, has_method, identity, is_heap_type, module_name, mro_of
 from .fingerprint import BUDGET_BYTES, Fingerprint, measure
 from .namespace import AliasIndex, is_hidden
 
@@ -83,8 +84,7 @@ def find_touched(
     for touch in analysis.touches:
         _add(found, touch.name, touch, snapshot)
     for load in analysis.loads:
-        if load.name in snapshot and has_method(type(namespace.get(load.name)), "__missing__"):
-            # A defaultdict: looking at an item may make it. The fingerprint tells.
+        if load.name in snapshot and _changed_by_looking(type(namespace.get(load.name))):
             _add(found, load.name, Touch(load.name, TouchKind.RECEIVER, load.at, detail="__getitem__"), snapshot)
     for store in analysis.stores:
         if not store.certain or store.at.branch >= 0:
@@ -105,6 +105,24 @@ def find_touched(
     _fingerprint_all(found, namespace, snapshot, index)
     return found
 
+
+def _changed_by_looking(cls: type) -> bool:
+    """Whether a look at an item or an attribute may change the object; its fingerprint tells.
+
+    A defaultdict makes the item, a property of a class of the notebook may keep what it has computed.
+    """
+    if has_method(cls, "__missing__"):
+        return True
+    return module_name(cls) == "__main__" and any(
+        type(entry) in _ACCESSORS or name in _LOOKS
+        for base in mro_of(cls)
+        if module_name(base) == "__main__"
+        for name, entry in class_dict(base).items()
+    )
+
+
+_ACCESSORS = frozenset((property, cached_property))
+_LOOKS = frozenset(("__getattr__", "__getattribute__", "__getitem__"))
 
 _ANYWHERE = Where(0, 0, -1, loop=True)
 

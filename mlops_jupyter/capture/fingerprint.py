@@ -195,7 +195,11 @@ class Hasher:
         if attributes is not None:
             seen = True
             for key, item in list(attributes.items()):
-                if type(key) is not str or (library and "cache" in key) or _is_cached_property(cls, key):
+                if (
+                    type(key) is not str
+                    or (library and "cache" in key)
+                    or ((library or self.portable) and _is_cached_property(cls, key))
+                ):
                     continue
                 self.text(key)
                 self.feed(item, depth + 1)

@@ -6,15 +6,28 @@ Holds numbers only, never a reference to a user's object.
 
 from __future__ import annotations
 
+import gc
 import re
+import sys
 from collections import deque
 from collections.abc import Iterable, Mapping
 from itertools import compress
 from operator import ne
-from types import BuiltinFunctionType, CellType, CodeType, FunctionType, GeneratorType, MethodType, ModuleType
+from types import (
+    BuiltinFunctionType,
+    CellType,
+    CodeType,
+    FrameType,
+    FunctionType,
+    GeneratorType,
+    MethodType,
+    ModuleType,
+    TracebackType,
+)
 from typing import Any
+from weakref import ReferenceType
 
-from ._buffers import ndarray_root
+from ._buffers import ndarray_owner
 from ._inspect import (
     class_dict,
     identity,
@@ -44,9 +57,11 @@ _DEPTH = 4
 _ATOMS = frozenset(
     map(
         identity,
-        (type(None), bool, int, float, complex, str, bytes, type(...), range, slice, BuiltinFunctionType),
+        (type(None), bool, int, float, complex, str, bytes, type(...), range, slice),
     )
 )
+_SKIPPED = frozenset(map(identity, (ModuleType, CodeType, FrameType, TracebackType)))
+_VIEWS = frozenset(map(identity, (memoryview, bytearray)))
 _AsyncKinds = (GeneratorType, type((lambda: (yield))()))
 
 
@@ -128,21 +143,34 @@ def _inside(item: Any, parts: set[int], codes: set[CodeKey], number: int) -> Ite
         return (item.__self__, item.__func__)
     if cls is CellType:
         return (item.cell_contents,)
+    if cls is ReferenceType:
+        return (ReferenceType.__call__(item),)
+    if cls is BuiltinFunctionType:  # ``add = results.append``
+        return (item.__self__,)
     if cls in _AsyncKinds:
         parts.add(number)
         codes.add((item.gi_code.co_qualname, -item.gi_code.co_firstlineno))
-        return ()
+        return _referents(item)  # what it was made of: ``(f(v) for v in rows)`` uses ``rows`` up
     if any(base is type for base in mro_of(cls)):
         return _class(item, parts, number)
     array = loaded_type("numpy", "ndarray")
     if array is not None and any(base is array for base in mro_of(cls)):
-        parts.update((number, ndarray_root(item)))
+        owner = ndarray_owner(item)
+        parts.add(number)
+        if identity(type(owner)) in _VIEWS:  # ``np.frombuffer(raw)``
+            return (owner,)
+        parts.add(identity(owner))
         return item.reshape(-1)[:64].tolist() if item.dtype.hasobject and cls is array else ()
     pandas = loaded("pandas")
     if pandas and any(base is pandas.get("DataFrame") or base is pandas.get("Series") for base in mro_of(cls)):
         parts.add(number)
         return [getattr(b.values, "_ndarray", b.values) for b in (instance_dict(item) or {})["_mgr"].blocks]
     return _instance(item, cls, parts, number)
+
+
+def _referents(item: object) -> Iterable[object]:
+    """What an object in C holds, as the garbage collector sees it: no code of anybody runs."""
+    return [part for part in gc.get_referents(item)[:_NODES] if identity(type(part)) not in _SKIPPED]
 
 
 def _function(item: Any, parts: set[int], codes: set[CodeKey], number: int) -> Iterable[object]:
@@ -164,10 +192,8 @@ def _class(item: type, parts: set[int], number: int) -> Iterable[object]:
         return ()
     parts.add(number)
     values = [v.__func__ if type(v) in (staticmethod, classmethod) else v for v in class_dict(item).values()]
-    for position, found in enumerate(values):
-        if type(found) is property and type(found.fget) is FunctionType:
-            values[position] = found.fget
-    return [*values, *mro_of(item)[1:-1]]
+    accessors = [f for v in values if type(v) is property for f in (v.fget, v.fset, v.fdel)]
+    return [*values, *accessors, *mro_of(item)[1:-1]]
 
 
 def _instance(item: Any, cls: type, parts: set[int], number: int) -> Iterable[object]:
@@ -183,6 +209,8 @@ def _instance(item: Any, cls: type, parts: set[int], number: int) -> Iterable[ob
     attributes = instance_dict(item)
     if attributes:
         inner += list(attributes.values())[:_NODES]
+    elif attributes is None and module_name(cls).partition(".")[0] in sys.stdlib_module_names:
+        inner += _referents(item)  # iterators, views of dicts, cursors, a SimpleNamespace
     if is_heap_type(cls):
         inner += [value for _, value in slots_of(item)][:_NODES]
         if module_name(cls) == "__main__":

@@ -83,16 +83,19 @@ def gather(line: str) -> Any:
             del words[at : at + 2]
         if len(words) != 1 or words[0].startswith("-"):
             raise UsageError(f"%gather takes one TARGET, got {line.strip()!r}.", hint="%gather model --to model.ipynb")
+        from mlops_jupyter.verbs._targets import position_or_name
         from mlops_jupyter.verbs.current import gather as find
 
-        found = find(int(words[0]) if words[0].isdecimal() else words[0])
+        found = find(position_or_name(words[0]))
         if path is not None:
             from pathlib import Path
 
             from mlops_jupyter.verbs.current import current_workspace
-            from mlops_jupyter.verbs.gather import document_of
+            from mlops_jupyter.verbs.gather import check_output, document_of
 
             with current_workspace() as (workspace, _):
+                if found.notebook is not None:
+                    check_output(workspace.settings.root / found.notebook, Path(path), force=force)
                 found.to_notebook(Path(path), force=force, document=document_of(workspace, found))
         return found
     return None
