@@ -113,7 +113,9 @@ def check_there(notebook: Path) -> None:
 
 def no_notebook(notebook: Path) -> TargetNotFoundError:
     """The error for a notebook that is not there."""
-    return TargetNotFoundError(f"There is no notebook {str(notebook)!r}.", hint="Check the path and the current folder.")
+    return TargetNotFoundError(
+        f"There is no notebook {str(notebook)!r}.", hint="Check the path and the current folder."
+    )
 
 
 def _people_first(store: Connection, sessions: Sequence[SessionId]) -> list[SessionId]:
