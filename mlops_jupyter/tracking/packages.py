@@ -263,9 +263,16 @@ def describe(source: Path) -> Model:
         with mlflow_environment():
             from mlflow.models import Model as MlflowModel
 
-            return MlflowModel.load(str(source))
+            model = MlflowModel.load(str(source))
     except Exception as error:
-        raise UsageError(f"{source} is no MLflow model: {first_line(error)}.") from error
+        raise UsageError(f"{source} is no MLflow model: {first_line(error)}.", hint=_WRITE_AGAIN) from error
+    flavors = model.flavors
+    if not isinstance(flavors, dict) or not all(isinstance(flavor, dict) for flavor in flavors.values()):
+        raise UsageError(f"{source} is no MLflow model: its flavors are no table.", hint=_WRITE_AGAIN)
+    return model
+
+
+_WRITE_AGAIN = "Write it again with MLflow's save_model."
 
 
 def read_requirements(source: Path) -> list[str]:
