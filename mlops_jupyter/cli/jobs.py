@@ -98,11 +98,14 @@ def _show_log(text: str) -> None:
 
 
 @click.group(invoke_without_command=True)
+@_JSON
 @click.pass_context
-def jobs(ctx: click.Context) -> None:
+def jobs(ctx: click.Context, as_json: bool) -> None:
     """Notebooks that were submitted to a cluster. Without a verb: list."""
     if ctx.invoked_subcommand is None:
-        ctx.invoke(list_)
+        ctx.invoke(list_, as_json=as_json)
+    elif as_json:
+        raise click.UsageError(f"--json belongs behind the verb: mlops jobs {ctx.invoked_subcommand} … --json")
 
 
 @jobs.command("list")

@@ -66,11 +66,14 @@ def _step(sentence: str) -> None:
 
 
 @click.group(invoke_without_command=True)
+@_JSON
 @click.pass_context
-def models(ctx: click.Context) -> None:
+def models(ctx: click.Context, as_json: bool) -> None:
     """Registered models with their versions and where they came from. Without a verb: list."""
     if ctx.invoked_subcommand is None:
-        ctx.invoke(list_)
+        ctx.invoke(list_, as_json=as_json)
+    elif as_json:
+        raise click.UsageError(f"--json belongs behind the verb: mlops models {ctx.invoked_subcommand} … --json")
 
 
 @models.command("list")
@@ -135,7 +138,9 @@ def show(model: str, as_json: bool) -> None:
     )  # fmt: skip
     if len(document["versions"]) == 1:
         only = document["versions"][0]
-        _show({**only["tags"], "source": only["source"], "load": f"mlflow.pyfunc.load_model({only['uri']!r})"})
+        flavor = only["tags"].get("mlops.flavor")
+        loader = flavor if flavor in ("sklearn", "xgboost", "lightgbm", "catboost") else "pyfunc"
+        _show({**only["tags"], "source": only["source"], "load": f"mlflow.{loader}.load_model({only['uri']!r})"})
 
 
 def _show(facts: dict[str, Any]) -> None:

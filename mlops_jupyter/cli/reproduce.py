@@ -123,7 +123,8 @@ def show_reproduction(document: Mapping[str, Any]) -> None:
         echo(f"  {plain(note)}")
     if document["scratch"]:
         echo(f"  scratch copy  {plain(document['scratch'])}")
-    echo(f"  {len(document['cells'])} cells, {document['attempts']} × in {lasted(document['duration'])}")
+    count = len(document["cells"])
+    echo(f"  {count} cell{'s' * (count != 1)}, {document['attempts']} × in {lasted(document['duration'])}")
 
 
 def _exact(value: object) -> str:

@@ -17,11 +17,14 @@ _TEAM = click.option("--team", is_flag=True, help="Read the team's PostgreSQL (M
 
 
 @click.group(invoke_without_command=True)
+@_JSON
 @click.pass_context
-def runs(ctx: click.Context) -> None:
+def runs(ctx: click.Context, as_json: bool) -> None:
     """Runs with their parameters, metrics and lineage. Without a verb: list."""
     if ctx.invoked_subcommand is None:
-        ctx.invoke(list_)
+        ctx.invoke(list_, as_json=as_json)
+    elif as_json:
+        raise click.UsageError(f"--json belongs behind the verb: mlops runs {ctx.invoked_subcommand} … --json")
 
 
 @runs.command("list")
