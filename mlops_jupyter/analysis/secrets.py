@@ -17,7 +17,9 @@ _NAME = (
 
 _QUOTED = re.compile(
     # NAME = "value", 'NAME': 'value', NAME["x"] = f"value", os.environ["API_KEY"] = "…"
-    rf"(?P<head>{_NAME}[\"']?\s{{0,8}}\]?\s{{0,8}}(?::\s{{0,4}}[A-Za-z]{{1,12}}\s{{0,4}})?(?:=(?!=)|:|,)\s{{0,8}}[rbuf]{{0,2}})"
+    rf"(?P<head>{_NAME}[\"']?\s{{0,8}}\]?\s{{0,8}}"
+    # Of {"password": variable, "user": "x"} the second key is no value: an annotation is one only before a =.
+    r"(?::\s{0,4}[A-Za-z]{1,12}\s{0,4}=(?!=)|=(?!=)|:|,)\s{0,8}[rbuf]{0,2})"
     r"(?P<quote>\"\"\"|'''|\"|')(?P<value>[^\"'\n]{1,4000})(?P=quote)",
     re.IGNORECASE,
 )

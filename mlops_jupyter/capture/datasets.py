@@ -128,8 +128,8 @@ def input_example(features: Any) -> bytes | None:
     document: dict[str, Any]
     if is_frame(features) and 0 < len(features.columns) <= _COLUMNS_LIMIT:
         columns = list(features.columns)
-        if not all(isinstance(name, str) for name in columns):
-            return None
+        if not all(isinstance(name, str) for name in columns) or "category" in _dtypes(features):
+            return None  # categories would come back as the values that they stand for
         # Faster by far than to_dict(orient="split"), and plain Python values all the same.
         rows = _plain_rows(lambda begin, end: features.iloc[begin:end].to_numpy(dtype=object).tolist())
         document = {"dataframe_split": {"columns": columns, "data": rows}}

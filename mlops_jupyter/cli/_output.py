@@ -15,6 +15,11 @@ from typing import Any
 
 import click
 
+_WIDTH = 160
+"""Characters of a table that no terminal shows."""
+_WORD = 12
+"""Characters of a word, or of a short cell, that a narrow table does not cut."""
+
 
 @dataclass
 class Page:
@@ -70,20 +75,52 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, right: Se
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for index, header in enumerate(headers):
-        grid.add_column(header, justify="right" if index in right else "left", overflow="fold")
-    for row in rows:
-        grid.add_row(*(Text(plain(cell)) for cell in row))
     page = _page.get()
     if page is None:
-        Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(grid)
+        console = Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
+    else:
+        console = Console(width=_WIDTH, highlight=False, color_system=None, force_jupyter=False)
+    cells = [[plain(cell) for cell in row] for row in rows]
+    widths = _narrowed([headers, *cells], console.width)
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", collapse_padding=widths is not None)
+    for index, header in enumerate(headers):
+        width = None if widths is None else widths[index]
+        grid.add_column(header, justify="right" if index in right else "left", overflow="fold", width=width)
+    for row in cells:
+        grid.add_row(*map(Text, row))
+    if page is None:
+        console.print(grid)
         return
-    console = Console(width=160, highlight=False, color_system=None, force_jupyter=False)
     with console.capture() as text:
         console.print(grid)
     page.text.append(text.get().rstrip())
     page.html.append(_html_table(headers, rows, right))
+
+
+def _narrowed(lines: Sequence[Sequence[str]], available: int) -> list[int] | None:
+    """Widths of the columns of a table that is too wide: the widest give way, and none cuts a short word.
+
+    None where the table fits as it is, or not even so; rich then decides, which cuts words.
+    """
+    from rich.cells import cell_len
+
+    columns = list(zip(*lines, strict=True))
+    widths = [max(cell_len(cell) for cell in column) for column in columns]
+    if sum(widths) + 3 * len(widths) <= available:
+        return None
+    longest = [max((cell_len(word) for cell in column for word in cell.split()), default=1) for column in columns]
+    least = [
+        width if width <= _WORD else max(min(word, _WORD), cell_len(column[0]))
+        for width, word, column in zip(widths, longest, columns, strict=True)
+    ]
+    over = sum(widths) + 2 * len(widths) - available
+    while over > 0:
+        room, index = max((widths[i] - least[i], i) for i in range(len(widths)))
+        if room <= 0:
+            return None
+        widths[index] -= 1
+        over -= 1
+    return widths
 
 
 def _html_table(headers: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[int]) -> str:

@@ -135,7 +135,9 @@ def show(model: str, as_json: bool) -> None:
     )  # fmt: skip
     if len(document["versions"]) == 1:
         only = document["versions"][0]
-        _show({**only["tags"], "source": only["source"], "load": f"mlflow.pyfunc.load_model({only['uri']!r})"})
+        flavor = only["tags"].get("mlops.flavor")
+        loader = flavor if flavor in ("sklearn", "xgboost", "lightgbm", "catboost") else "pyfunc"
+        _show({**only["tags"], "source": only["source"], "load": f"mlflow.{loader}.load_model({only['uri']!r})"})
 
 
 def _show(facts: dict[str, Any]) -> None:

@@ -149,8 +149,9 @@ def of_run(
         data=found.data,
         serialization=found.serialization,
         sklearn=found.flavor == "sklearn",
-        signature=json.loads(model.signature) if model.signature else _signature(found.model, example),
+        signature=_recorded_signature(model.signature, found.model, example),
         example=example,
+        has_predict=_has_predict(found.model, model.class_name),
         requirements=_requirements(model.requirements, found.local),
         python=packages.python_version(store, candidate.run.run_uid),
         trusted=found.trusted,
@@ -286,7 +287,7 @@ def _written(found: Serialised, contents: packages.Contents) -> dict[str, Any]:
     if not contents.signature:
         notes = (
             *notes,
-            "It has no signature: the data that it was fitted on was not seen, or is of types that MLflow has none for.",
+            "It has no signature: no data was seen that it was fitted on and that MLflow can describe.",
         )
     return {
         "flavor": found.flavor,
@@ -298,6 +299,20 @@ def _written(found: Serialised, contents: packages.Contents) -> dict[str, Any]:
         "has_example": contents.example is not None,
         "write": write,
     }
+
+
+def _recorded_signature(recorded: str, model: Any, example: Any) -> dict[str, Any] | None:
+    """As recorded; what a fit without a target did not show is added: the outputs of ``predict``."""
+    if not recorded:
+        return _signature(model, example)
+    signature: dict[str, Any] = json.loads(recorded)
+    if not signature.get("outputs") and hasattr(model, "predict"):
+        signature["outputs"] = (_signature(model, example) or {}).get("outputs")
+    return signature
+
+
+def _has_predict(model: Any, class_name: str) -> bool | None:
+    return hasattr(model, "predict") if model is not None else packages.class_predicts(class_name)
 
 
 def _signature(model: Any, example: Any) -> dict[str, Any] | None:

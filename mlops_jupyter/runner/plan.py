@@ -34,7 +34,7 @@ from .parameters import (
     tagged_cell,
 )
 from .record import part_file
-from .references import check_references, variables
+from .references import check_references, read_by_code, variables
 from .tracked import untrackable
 
 
@@ -90,11 +90,12 @@ def make_plan(
     folder = settings.runs / run_uid
     if injected:
         inject(document, injected)
+    read = read_by_code(cell.source for cell in document.cells if cell.cell_type == "code") if is_python else ()
     return Plan(
         run_uid=run_uid, notebook=notebook, output=_output(notebook, out, folder, run_uid), folder=folder,
         cwd=_cwd(notebook, cwd), document=document, kernel_name=name, specs=specs, is_python=is_python,
         parameters=known, given=checked, values=effective_values(known, checked), warnings=warnings,
-        secrets=variables(injected),
+        secrets=tuple(dict.fromkeys((*variables(injected), *read))),
     )  # fmt: skip
 
 

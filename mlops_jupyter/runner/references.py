@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 from mlops_jupyter.analysis.scrubbing import SHORTEST, Scrubber
+from mlops_jupyter.analysis.secrets import is_secret_name
 from mlops_jupyter.errors import UsageError
 
 from .coercion import Kind
 
 _REFERENCE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]{0,200})")
+
+_READ = re.compile(
+    r"""(?P<ours>__import__\(["']os["']\)\.)?(?:environ(?:\.get\(|\[)|getenv\()\s{0,20}"""
+    r"""["'](?P<name>[A-Za-z_][A-Za-z0-9_]{0,200})["']"""
+)
 
 VARIABLE = "MLOPS_SECRETS"
 """Environment variable of the kernel: names (not values) of variables that hold secrets, with commas between."""
@@ -73,6 +79,20 @@ def check_references(values: Mapping[str, Any]) -> list[str]:
 def variables(values: Mapping[str, Any]) -> tuple[str, ...]:
     """The variables that the references among the values name, each once."""
     return tuple(dict.fromkeys(value.variable for value in values.values() if isinstance(value, Reference)))
+
+
+def read_by_code(sources: Iterable[str]) -> tuple[str, ...]:
+    """Environment variables that cells read and whose values are secrets, each once.
+
+    Those of our own references, which a recorded or converted notebook of an earlier run holds as code, and those with
+    the name of a secret.
+    """
+    found: dict[str, None] = {}
+    for source in sources:
+        for match in _READ.finditer(source):
+            if match["ours"] or is_secret_name(match["name"]):
+                found[match["name"]] = None
+    return tuple(found)
 
 
 def scrubber(names: Sequence[str]) -> Scrubber | None:

@@ -21,7 +21,7 @@ from .faults import fault_point
 from .files import upload_environment
 from .link import Link
 from .names import escape_key
-from .packages import Contents, python_version, write_package
+from .packages import Contents, class_predicts, python_version, write_package
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
@@ -133,10 +133,14 @@ def described(run_id: str | None, model: LoggedModel) -> Model:
 
 def _contents(link: Link, data: Any, source: Path) -> Contents:
     example = data["input_example"]
+    signature = json.loads(data["signature"]) if data["signature"] else None
+    # A clustering is fitted without a target, so that its signature has no outputs either.
+    silent = signature is not None and not signature.get("outputs")
     return Contents(
         data=source,
         sklearn=data["flavor"] == "sklearn",
-        signature=json.loads(data["signature"]) if data["signature"] else None,
+        signature=signature,
+        has_predict=class_predicts(data["class_name"]) if silent else None,
         example=None if example is None else json.loads(link.exchange.get(Digest(example))),
         requirements=tuple(data["requirements"]),
         python=python_version(link.store, RunUid(data["run_uid"])),

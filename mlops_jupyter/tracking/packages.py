@@ -7,6 +7,7 @@ Nothing here loads a model. What is written is what MLflow's own ``save_model`` 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import platform
 import shutil
@@ -61,14 +62,26 @@ class Contents:
     code: Mapping[str, bytes] | None = None
     """Modules that travel with the model: path below ``code/`` -> text."""
     has_predict: bool | None = None
-    """Whether it has ``predict``, where the model was loaded to see that."""
+    """Whether it has ``predict``, where that was seen."""
 
     @property
     def predicts(self) -> bool:
-        """Whether it has ``predict``: a transformer's signature has no outputs."""
+        """Whether it has ``predict``; where that was not seen: a transformer's signature has no outputs."""
         if self.has_predict is not None:
             return self.has_predict
         return not self.signature or bool(self.signature.get("outputs"))
+
+
+def class_predicts(class_name: str) -> bool | None:
+    """Whether a class of scikit-learn has ``predict``; None for a pipeline, which has what its last step has, and for
+    classes of others, which are not imported for it."""
+    module, _, name = class_name.rpartition(".")
+    if module.partition(".")[0] != "sklearn" or name == "Pipeline":
+        return None
+    try:
+        return hasattr(getattr(importlib.import_module(module), name), "predict")
+    except (ImportError, AttributeError):
+        return None
 
 
 def write_package(folder: Path, described: Model, contents: Contents) -> None:
@@ -263,9 +276,16 @@ def describe(source: Path) -> Model:
         with mlflow_environment():
             from mlflow.models import Model as MlflowModel
 
-            return MlflowModel.load(str(source))
+            model = MlflowModel.load(str(source))
     except Exception as error:
-        raise UsageError(f"{source} is no MLflow model: {first_line(error)}.") from error
+        raise UsageError(f"{source} is no MLflow model: {first_line(error)}.", hint=_WRITE_AGAIN) from error
+    flavors = model.flavors
+    if not isinstance(flavors, dict) or not all(isinstance(flavor, dict) for flavor in flavors.values()):
+        raise UsageError(f"{source} is no MLflow model: its flavors are no table.", hint=_WRITE_AGAIN)
+    return model
+
+
+_WRITE_AGAIN = "Write it again with MLflow's save_model."
 
 
 def read_requirements(source: Path) -> list[str]:

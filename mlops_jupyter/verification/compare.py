@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal
 
+from mlops_jupyter.analysis.secrets import BLANK
+
 TOLERANCE = 1e-6
 """Relative difference up to which two numbers agree."""
 
@@ -145,7 +147,7 @@ def compare_facts(
             note("metric", name, repr(number), text, compare_numbers(number, have, tolerance=tolerance))
         for name, text in facts.params.items():
             if name in other.params:
-                agreement = compare_texts(text, other.params[name], tolerance=tolerance)
+                agreement = _compare_shown(text, other.params[name], tolerance)
                 note("parameter", name, text, other.params[name], agreement)
         for name, digest in facts.files.items():
             if name not in other.files:
@@ -153,7 +155,7 @@ def compare_facts(
             else:
                 note("file", name, digest or "", other.files[name] or "", compare_digests(digest, other.files[name]))
         if facts.text is not None and other.text is not None:
-            agreement = compare_texts(facts.text, other.text, tolerance=tolerance)
+            agreement = _compare_shown(facts.text, other.text, tolerance)
             note("output", "", *_first_line(facts.text, other.text), agreement)
     return Comparison(
         differences=tuple(differences), same=counts[Agreement.SAME], unknown=counts[Agreement.UNKNOWN], metrics=metrics
@@ -176,8 +178,8 @@ def compare_values(expected: Value, got: Value, *, tolerance: float = TOLERANCE)
         return Agreement.UNKNOWN
     if expected.type_name != got.type_name:
         return Agreement.DIFFERENT
-    if "***" in (expected.summary, got.summary):
-        return Agreement.UNKNOWN
+    if BLANK in (expected.summary or "") or BLANK in (got.summary or ""):
+        return Agreement.UNKNOWN  # a secret was taken out of one of them
     by_digest = compare_digests(expected.digest, got.digest)
     if by_digest in (Agreement.SAME, Agreement.CLOSE):
         return by_digest
@@ -186,6 +188,13 @@ def compare_values(expected: Value, got: Value, *, tolerance: float = TOLERANCE)
             return Agreement.SAME
         return by_digest
     return compare_texts(expected.summary or "", got.summary or "", tolerance=tolerance)
+
+
+def _compare_shown(expected: str, got: str, tolerance: float) -> Agreement:
+    """As ``compare_texts``; where a secret was taken out of one of two different texts, nothing can be told."""
+    if expected != got and (BLANK in expected) != (BLANK in got):
+        return Agreement.UNKNOWN
+    return compare_texts(expected, got, tolerance=tolerance)
 
 
 def compare_digests(expected: str | None, got: str | None) -> Agreement:

@@ -45,6 +45,7 @@ def test_secrets_are_blanked(text: str, secret: str) -> None:
         "password = os.environ['X'] ",
         "url = 'https://host:8080/path'",
         "compass = 'north'",
+        "{'password': variable, 'user': 'x'}",
         "x = passes == 'a'",
     ],
 )

@@ -156,8 +156,8 @@ def test_estimators_that_no_probe_saw(sklearn_shell: InteractiveShell) -> None:
 
 def test_a_model_that_holds_on_to_the_data_is_no_model_of_later_runs(sklearn_shell: InteractiveShell) -> None:
     run(sklearn_shell, "from sklearn.neighbors import KNeighborsClassifier")
-    run(sklearn_shell, "%%track\nknn = KNeighborsClassifier(3).fit(X_train.values, y_train.values)")
-    run(sklearn_shell, "%%track\nscaler = StandardScaler().fit(X_train)")
+    run(sklearn_shell, "%%track\nknn = KNeighborsClassifier(3).fit(iris.data.values, iris.target.values)")
+    run(sklearn_shell, "%%track\nscaler = StandardScaler().fit(iris.data)")
     assert sorted(model.name for index in range(2) for model in _models(index)) == ["knn", "scaler"]
 
 

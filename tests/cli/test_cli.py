@@ -14,7 +14,7 @@ import pytest
 
 from mlops_jupyter.cli import cli, invoke
 from mlops_jupyter.cli._main import COMMANDS
-from mlops_jupyter.cli._output import lasted, number, pairs, plain
+from mlops_jupyter.cli._output import _narrowed, lasted, number, pairs, plain
 from tests.schemas import check
 
 
@@ -235,3 +235,34 @@ def test_gc_says_what_waits_for_a_delivery(folder: Path, capsys: pytest.CaptureF
         outbox.advance(workspace.store, "sqlite:///mlflow.db", "run_events", 0)
     assert invoke(["gc", "--older-than", "0"]) == 0
     assert "kept 1 deleted runs that MLflow was not told of yet; first run: mlops sync" in capsys.readouterr().out
+
+
+def test_a_table_in_a_narrow_terminal_cuts_no_short_word() -> None:
+    headers = ["JOB", "SUBMITTED", "STATE", "RESOURCES", "TOOK", "REASON"]
+    row = [
+        "f7084672",
+        "2026-11-21 15:35:42",
+        "SUCCEEDED",
+        "1 CPU",
+        "700 ms",
+        "cell 2: ValueError: boom, and " + "x" * 40,
+    ]
+    assert _narrowed([headers, row], 160) is None
+    widths = _narrowed([headers, row], 80)
+    assert widths is not None
+    assert sum(widths) + 2 * len(widths) == 80
+    assert [widths[index] for index in (0, 2, 3, 4)] == [8, 9, 9, 6]
+    assert widths[1] >= len("2026-11-21")
+    assert _narrowed([headers, row], 20) is None
+
+
+@pytest.mark.parametrize(("group", "key"), [("runs", "runs"), ("jobs", "jobs"), ("models", "models")])
+def test_a_group_without_a_verb_lists_as_json_too(
+    group: str, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / ".mlops").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert invoke([group, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[key] == []
+    assert invoke([group, "--json", "show", "x"]) == 2
+    assert "behind the verb" in capsys.readouterr().err

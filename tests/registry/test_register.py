@@ -17,7 +17,7 @@ import pytest
 from mlflow import MlflowClient
 from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyRegressor
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import IsolationForest, RandomForestClassifier
 
 from mlops_jupyter.data.exchange import open_exchange
 from mlops_jupyter.entities import RunStatus, RunUid
@@ -424,3 +424,14 @@ def test_the_audit_record_is_the_teams_where_it_has_one(workspace: Workspace, po
     with pytest.raises(UnreachableError):
         register(Workspace(unreachable, workspace.store), run, name="other")
     assert [m["name"] for m in models_list(workspace)["models"]] == ["delay"]
+
+
+def test_an_outlier_detector_fitted_without_a_target_predicts(workspace: Workspace) -> None:
+    fitted = IsolationForest(n_estimators=5, random_state=0).fit(X)
+    run = record_run(workspace.settings, workspace.store, {"detector": fitted})
+    no_outputs = json.dumps(json.loads(SIGNATURE) | {"outputs": None})
+    workspace.store.execute("UPDATE models SET signature = ? WHERE run_uid = ?", (no_outputs, run))
+    document = register(workspace, run, name="outliers")
+    generic = mlflow.pyfunc.load_model(str(files_of(document)))
+    assert (generic.predict(X) == fitted.predict(X)).all()
+    assert generic.metadata.signature.outputs is not None

@@ -16,7 +16,7 @@ from mlops_jupyter.cli._main import invoke
 from mlops_jupyter.errors import UsageError
 from mlops_jupyter.runner import RunResult, run_notebook
 from mlops_jupyter.runner.coercion import from_annotation
-from mlops_jupyter.runner.references import MessageScrubber, Reference, as_reference
+from mlops_jupyter.runner.references import MessageScrubber, Reference, as_reference, read_by_code
 from mlops_jupyter.workspace import Workspace, open_workspace
 
 from .conftest import make, outputs, tagged
@@ -170,3 +170,34 @@ def test_a_process_left_behind_does_not_hold_the_run(
     result = run_notebook(workspace, source, parameters=[("token", "env:MY_SECRET")])
     assert result.exit_code == 0 and time.monotonic() - began < 15
     assert outputs(result.output)[-1] == str(len(SECRET))
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        (Reference("env:DB").code, ("DB",)),
+        ("x = os.environ['API_KEY'] + os.environ.get( \"MY_SECRET\", '')", ("API_KEY", "MY_SECRET")),
+        ("os.getenv('GITHUB_TOKEN'); os.getenv('GITHUB_TOKEN')", ("GITHUB_TOKEN",)),
+        ("os.environ['HOME'], os.getenv('LANG'), os.environ[API_KEY], environ['TOKENIZERS_PARALLELISM']", ()),
+    ],
+)
+def test_secrets_that_code_reads(source: str, names: tuple[str, ...]) -> None:
+    assert read_by_code([source]) == names
+
+
+def test_a_reference_that_became_code_is_as_secret_as_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workspace: Workspace
+) -> None:
+    """A recorded or converted notebook holds the reference as a line of code: its replays and runs hide the value."""
+    monkeypatch.setenv("DB", SECRET)
+    source = make(
+        tmp_path / "code.ipynb", f"conn = {Reference('env:DB').code}", "%%track\nurl = conn + '/x'\nprint(url)"
+    )
+    result = run_notebook(workspace, source, tmp_path / "out.ipynb")
+    assert result.exit_code == 0
+    workspace.store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    for file in tmp_path.rglob("*"):
+        if file.is_file():
+            content = file.read_bytes()
+            assert not any(spelling.encode() in content for spelling in (SECRET, repr(SECRET)[1:-1])), file
+    assert "***/x" in (tmp_path / "out.ipynb").read_text()

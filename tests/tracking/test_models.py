@@ -129,6 +129,18 @@ def test_a_transformer_has_no_predict(settings: Settings, store: Connection) -> 
     assert list(info.flavors) == ["sklearn"]
 
 
+def test_a_clustering_that_was_fitted_without_a_target_predicts(settings: Settings, store: Connection) -> None:
+    import mlflow
+    from sklearn.cluster import KMeans
+
+    signature = json.dumps({"inputs": json.loads(SIGNATURE)["inputs"], "outputs": None})
+    run_uid = new_run(store)
+    runs.add_model(store, run_uid, new_model(settings, KMeans(2), signature=signature))
+    sync(settings)
+    info = mlflow.models.Model.load(str(package_of(settings, store, run_uid)))
+    assert set(info.flavors) == {"sklearn", "python_function"}
+
+
 def test_a_model_without_bytes_says_why(settings: Settings, store: Connection) -> None:
     from dataclasses import replace
 

@@ -138,3 +138,16 @@ def test_commands_that_name_the_users_files() -> None:
     assert dangerous_command("%%bash\ncp a ~/b", root="/w") == "~/b"
     assert dangerous_command("!ls -l > out.txt && /usr/bin/env", root="/w") is None
     assert dangerous_command("open('/home/ann/project/x')", root="/home/ann/project") is None
+
+
+@pytest.mark.parametrize(("recorded", "again"), [("'***'", "'hunter2'"), ("'hunter2'", "'u:***@h'"), ("***", "a")])
+def test_where_a_secret_was_taken_out_nothing_is_told(recorded: str, again: str) -> None:
+    def facts(text: str) -> Facts:
+        value = Value(digest=f"sha256:{text}", summary=text, type_name="str")
+        return Facts(
+            key="c", label="In [1]", cell_id="c", position=0, variables={"tok": value}, params={"tok": text}, text=text
+        )
+
+    found = compare_facts([facts(recorded)], {"c": facts(again)})
+    assert not found.differences
+    assert found.unknown == 3
