@@ -17,5 +17,8 @@ class ListingGroup(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put ``list`` first where the first word is no verb but an option, or where there is no word."""
         if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
+            verb = next((word for word in args if not word.startswith("-")), "")
+            if verb in self.commands:
+                raise click.UsageError(f"Options stand behind the verb: {ctx.command_path} {verb} …", ctx)
             args = ["list", *args]
         return super().parse_args(ctx, args)

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-_WIDTH = 160
+_WIDTH = 200
 """Characters of a table that no terminal shows."""
 _WORD = 12
 """Characters of a word, or of a short cell, that a narrow table does not cut."""

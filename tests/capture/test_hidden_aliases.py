@@ -29,7 +29,8 @@ CASES = {
         "out = s.tags",
     ),
     "cursor": (
-        "import sqlite3\ncon = sqlite3.connect(':memory:')\nc = con.execute('create table t (v)')", "cur = con.cursor()",
+        "import sqlite3\ncon = sqlite3.connect(':memory:')\nc = con.execute('create table t (v)')",
+        "cur = con.cursor()",
         "cur.execute('insert into t values (1)')", "out = con.execute('select v from t').fetchall()",
     ),
     "weak reference": (
