@@ -15,11 +15,14 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 
 help:
 	@echo "make install   an environment in $(USER_VENV) with the package, JupyterLab and the demo's libraries"
-	@echo "make demo      run the quickstart headless and tracked, and report what there is now"
+	@echo "make demo      a session on real data, converted, verified, run headless, compared and registered"
 	@echo "make lab       JupyterLab with the sidebar, on the demo's folder"
-	@echo "make test      lint, types, layers, tests (core, then browser, servers, peers), docs"
+	@echo "make test      lint, types, layers, tests (core, servers, Ray, peers, browser), docs"
 	@echo "make bench     the benchmarks, each against its peer"
+	@echo "make test-fast lint and the core tests; make lint: lint alone"
 	@echo "make docs      the documentation site in site/"
+	@echo "make lock      pin all dependencies anew (UPGRADE=1: newer versions too)"
+	@echo "make clean     remove what these made"
 
 PY_SOURCES := $(shell find mlops_jupyter -name '*.py' -o -name '*.json' -not -path '*/labextension/*')
 

@@ -8,7 +8,6 @@ import warnings
 from functools import lru_cache
 
 from ._collect import Collector, Shared
-from ._literals import NotLiteralError, literal_value
 from ._magics import LOCAL_CELL_MAGICS, PYTHON_CELL_MAGICS, expanded_names, strip_options, whole_cell_magic
 from ._model import (
     CellAnalysis,
@@ -245,12 +244,3 @@ def _coarse(tree: ast.Module) -> CellAnalysis:
         active=True,
         coarse=True,
     )
-
-
-def is_literal(text: str) -> bool:
-    """Whether this expression is a literal."""
-    try:
-        literal_value(ast.parse(text, mode="eval").body)
-    except (SyntaxError, ValueError, NotLiteralError, RecursionError, MemoryError):
-        return False
-    return True

@@ -8,17 +8,21 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Callable
 from typing import Any
 
 _EXAMPLE_ROWS = 5
+_EXAMPLE_SEARCH = 100
+"""Rows at the beginning among which rows without missing values are looked for."""
 _COLUMNS_LIMIT = 2000
 _MLFLOW_TYPES = {
     "bool": "boolean", "boolean": "boolean",
     "int8": "integer", "int16": "integer", "int32": "integer", "uint8": "integer", "uint16": "integer",
     "int64": "long", "uint32": "long", "Int64": "long",
     "float16": "float", "float32": "float", "float64": "double", "Float64": "double",
-    "object": "string", "string": "string", "str": "string", "category": "string",
+    "object": "string", "string": "string", "str": "string",
 }  # fmt: skip
+# No categories: told as what they hold, MLflow would refuse the very frame that the model was fitted on.
 
 
 def is_frame(value: Any) -> bool:
@@ -119,26 +123,32 @@ def _mlflow_type(dtype: str) -> str | None:
 
 
 def input_example(features: Any) -> bytes | None:
-    """The first rows as JSON in the shape of MLflow's scoring protocol; None where they hold more than
-    plain values."""
+    """The first rows that hold plain values only, as JSON in the shape of MLflow's scoring protocol; None where
+    there are none near the beginning."""
     document: dict[str, Any]
     if is_frame(features) and 0 < len(features.columns) <= _COLUMNS_LIMIT:
         columns = list(features.columns)
         if not all(isinstance(name, str) for name in columns):
             return None
         # Faster by far than to_dict(orient="split"), and plain Python values all the same.
-        rows = features.iloc[:_EXAMPLE_ROWS].to_numpy(dtype=object).tolist()
+        rows = _plain_rows(lambda begin, end: features.iloc[begin:end].to_numpy(dtype=object).tolist())
         document = {"dataframe_split": {"columns": columns, "data": rows}}
-        cells = [cell for row in rows for cell in row]
     elif is_array(features) and features.ndim == 2 and features.shape[1] <= _COLUMNS_LIMIT:
-        rows = features[:_EXAMPLE_ROWS].tolist()
+        rows = _plain_rows(lambda begin, end: features[begin:end].tolist())
         document = {"inputs": rows}
-        cells = [cell for row in rows for cell in row]
     else:
         return None
-    if not cells or not all(_plain(cell) for cell in cells):
-        return None
-    return json.dumps(document).encode()
+    return json.dumps(document).encode() if rows else None
+
+
+def _plain_rows(read: Callable[[int, int], list[list[Any]]]) -> list[list[Any]]:
+    """At most ``_EXAMPLE_ROWS`` rows; more than the first ones are read only where those have something missing."""
+    found: list[list[Any]] = []
+    for begin, end in ((0, _EXAMPLE_ROWS), (_EXAMPLE_ROWS, _EXAMPLE_SEARCH)):
+        found += [row for row in read(begin, end) if row and all(_plain(cell) for cell in row)]
+        if len(found) >= _EXAMPLE_ROWS:
+            break
+    return found[:_EXAMPLE_ROWS]
 
 
 def _plain(cell: Any) -> bool:

@@ -13,6 +13,7 @@ from mlops_jupyter.entities import (
     DatasetVersion,
     EntityKind,
     ExecutionStatus,
+    Grade,
     Metric,
     ModelRecord,
     ParamSource,
@@ -142,9 +143,15 @@ def _datasets(session: CaptureSession, finished: Finished, sightings: Sightings)
 
 
 def _unseen_fits(sightings: Sightings, finished: Finished, namespace: dict[str, Any]) -> None:
-    """Estimators that the cell bound or changed and that look fitted, though no probe saw the call."""
+    """Estimators that the cell bound or changed and that look fitted, though no probe saw the call.
+
+    One that is only assumed to have changed (it holds on to data that a call was given, and cannot be looked into)
+    was fitted by an earlier cell: a fit that no probe saw shows in its value.
+    """
     for version in finished.versions:
         if version.kind is not EntityKind.VARIABLE or version.execution_id != finished.execution.execution_id:
+            continue
+        if version.grade is Grade.ASSUMED:
             continue
         value = namespace.get(version.name)
         if value is None or id(value) in sightings.fitted or version.name.startswith("_"):

@@ -91,6 +91,7 @@ class Observer:
         self._probes = Probes()
         self._states = StateTracker()
         self._latest: dict[str, VersionId] = {}
+        self._deleted: dict[str, VersionId] = {}
         self._history: dict[str, list[VersionId]] = {}
         self._names: dict[str, int] = {}
         self._outputs: dict[int, tuple[ExecutionId, float]] = {}
@@ -220,13 +221,21 @@ class Observer:
     def _read_names(self, pending: _Pending, far: Reached, ran: Mapping[Function, Grade], record: _Record) -> None:
         analysis = pending.analysis
         for load in analysis.loads:
-            if load.exposed and load.name in pending.names and far.possibly(load.at):
+            if not load.exposed or not far.possibly(load.at):
+                continue
+            if load.name in pending.names:
                 self._use(load.name, _grade_of(load), "read", record)
+            else:
+                self._miss(load.name, _grade_of(load), record)
         bound_early = _bound_before_calls(analysis, far)
         for function, grade in ran.items():
             for name in function.reads:
-                if name in pending.names and name not in bound_early:
+                if name in bound_early:
+                    continue
+                if name in pending.names:
                     self._use(name, grade, f"read by {function.name}()", record)
+                else:
+                    self._miss(name, grade, record)
         for magic in analysis.magics:
             if magic.name == "run" and " -i" in f" {magic.line}":
                 for name in [n for n in pending.names if not is_hidden(n)][:_MOST_DESCRIBED]:
@@ -241,6 +250,16 @@ class Observer:
         if known is None or (known.grade is not Grade.EXACT and grade is Grade.EXACT):
             record.uses[version] = Used(
                 execution_id=record.execution_id, version_id=version, grade=grade, reason=reason
+            )
+
+    def _miss(self, name: str, grade: Grade, record: _Record) -> None:
+        """The cell found no such name. Where an execution had deleted it, what the cell did (raise, take another way)
+        depends on that: done again without the ``del``, it would find the name."""
+        version = self._deleted.get(name)
+        if version is not None and not is_hidden(name):
+            record.uses.setdefault(
+                version,
+                Used(execution_id=record.execution_id, version_id=version, grade=grade, reason="looked for, deleted"),
             )
 
     def _current(self, name: str, record: _Record) -> VersionId:
@@ -311,7 +330,7 @@ class Observer:
             if not is_hidden(name):
                 self._index.remove(name)
                 self._version(name, None, record, strong=True, grade=Grade.EXACT, reason="deleted", deleted=True)
-                self._latest.pop(name, None)
+                self._deleted[name] = self._latest.pop(name)
 
     def _version(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -107,9 +108,17 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if os.environ.get("MLOPS_DEBUG") == "1":
             raise
+        if error.errno in _BAD_PATH:
+            name = f"{str(error.filename)[:100]!r}: " if error.filename is not None else ""
+            click.echo(f"mlops: {plain(name)}{error.strerror}. Give the path of another file.", err=True)
+            return 2
         click.echo(f"mlops: {plain(str(error))}. Set MLOPS_DEBUG=1 to see where.", err=True)
         return 75
     return result if isinstance(result, int) else 0
+
+
+_BAD_PATH = frozenset({errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EINVAL})
+"""What is wrong with a path that somebody gave, however often it is tried."""
 
 
 class _Terminated(BaseException):

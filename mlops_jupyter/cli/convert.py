@@ -20,12 +20,27 @@ _OFFERED = 6
 _ORIGINS = {"recorded": "as it ran", "static": "by its text alone"}
 
 
-@click.command()
+@click.command(short_help="Make a clean, verified notebook with parameters.")
 @click.argument("notebook", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The notebook to write.")
 @click.option("--target", metavar="NAME", help="Variable to make, or a cell's position (0-based).")
-@click.option("-p", "--parameter", "names", multiple=True, metavar="NAME", help="Take this parameter and no others.")
-@click.option("--parameters", "limit", type=click.IntRange(0), default=8, show_default=True, help="Most to take.")
+@click.option(
+    "-p",
+    "--parameter",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="Take this parameter and no others; may be given several times.",
+)
+@click.option(
+    "--parameters",
+    "limit",
+    metavar="N",
+    type=click.IntRange(0),
+    default=8,
+    show_default=True,
+    help="Most parameters to take.",
+)
 @click.option(
     "--verify",
     type=click.Choice(["fast", "full", "none"]),
@@ -33,7 +48,12 @@ _ORIGINS = {"recorded": "as it ran", "static": "by its text alone"}
     show_default=True,
     help="How the result is checked by running it in a scratch copy.",
 )
-@click.option("--budget", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Most time for the check.")
+@click.option(
+    "--budget",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Most time for the check; default: 600, with --verify full 1800.",
+)
 @click.option("--force", is_flag=True, help="Replace OUTPUT where it is a file of yours.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 def convert(
@@ -54,7 +74,7 @@ def convert(
     """
     from mlops_jupyter.verbs.convert import convert as convert_verb
 
-    progress = _Progress()
+    progress = MovingLine()
     try:
         document = convert_verb(
             notebook,
@@ -76,7 +96,7 @@ def convert(
     return 3 if (document["verification"] or {}).get("grade") == "C" else 0
 
 
-class _Progress:
+class MovingLine:
     """One moving line on a terminal, plain lines elsewhere."""
 
     def __init__(self) -> None:

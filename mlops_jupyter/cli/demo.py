@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from ._output import echo, emit_json, heading, lasted, number, pairs, plain, table
+from .convert import MovingLine
 from .run import Progress
 
 
-@click.command()
+@click.command(short_help="The whole life cycle on real data.")
 @click.option(
     "--dir",
     "folder",
@@ -25,16 +26,20 @@ def demo(folder: Path, as_json: bool) -> int:
     """A working session on real data, made a notebook that runs headless, proven, compared and registered."""
     from mlops_jupyter.verbs.demo import demo as demo_verb
 
-    progress = Progress(as_json=False)
+    cells, checks = Progress(as_json=False), MovingLine()
+
+    def leave() -> None:
+        cells.close()
+        checks.close()
 
     def step(text: str) -> None:
-        progress.close()
+        leave()
         click.echo(f"· {text} …", err=True)
 
     try:
-        document = demo_verb(folder.absolute(), on_step=step, on_cell=progress)
+        document = demo_verb(folder.absolute(), on_step=step, on_cell=cells, on_check=checks)
     finally:
-        progress.close()
+        leave()
     if as_json:
         emit_json(document)
     else:
@@ -93,6 +98,8 @@ def show_report(document: dict[str, Any]) -> None:
     heading(f"Registered: {registered['name']} version {registered['version']}")
     echo(f"  {best['name']} of run {best['run_id'][:8]}, {document['metric']} {value:.4f}")
     echo(f"  load it with {plain(registered['load'])}")
+    for note in registered["notes"]:
+        echo(f"  {plain(note)}")
     echo()
     heading("What it was made from")
     for line in document["lineage"].splitlines():

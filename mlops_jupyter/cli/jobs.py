@@ -10,23 +10,25 @@ import click
 
 from mlops_jupyter.workspace import open_workspace
 
+from ._groups import ListingGroup
 from ._output import echo, emit_json, heading, lasted, number, pairs, plain, table, when
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 _INTERRUPTED = 130
+_FILE_HELP = "Parameters from a YAML or JSON file; of several the last one counts."
 
 
-@click.command()
+@click.command(short_help="Run a notebook on a Ray cluster.")
 @click.argument("notebook", type=click.Path(path_type=Path))
-@click.option("--cpus", type=float, default=1.0, show_default=True, help="Processors to reserve.")
-@click.option("--gpus", type=float, default=0.0, help="GPUs to reserve.")
+@click.option("--cpus", type=float, default=1.0, show_default=True, metavar="N", help="Processors to reserve.")
+@click.option("--gpus", type=float, default=0.0, show_default=True, metavar="N", help="GPUs to reserve.")
 @click.option("--memory", metavar="SIZE", help="Memory to reserve, for example 4GB.")
 @click.option("--address", metavar="URL", help="The cluster's dashboard; default: RAY_ADDRESS, else one started here.")
 @click.option("-p", "--parameter", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="Set a parameter.")
-@click.option("-f", "--params-file", multiple=True, type=click.Path(path_type=Path), help="Parameters from a file.")
+@click.option("-f", "--params-file", multiple=True, type=click.Path(path_type=Path), help=_FILE_HELP)
 @click.option("-y", "--yaml", "yaml_text", multiple=True, metavar="YAML", help="Parameters as YAML text.")
 @click.option("--include", multiple=True, type=click.Path(path_type=Path), help="A file or folder to take along.")
-@click.option("--name", help="Name of the job; default: the notebook's.")
+@click.option("--name", metavar="NAME", help="Name of the job; default: the notebook's.")
 @click.option("--wait", is_flag=True, help="Stay until it is over, and end with its exit code.")
 @_JSON
 def submit(
@@ -97,18 +99,17 @@ def _show_log(text: str) -> None:
         click.echo(plain(line), err=True)
 
 
-@click.group(invoke_without_command=True)
-@click.pass_context
-def jobs(ctx: click.Context) -> None:
+@click.group(cls=ListingGroup)
+def jobs() -> None:
     """Notebooks that were submitted to a cluster. Without a verb: list."""
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(list_)
 
 
 @jobs.command("list")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 100_000))
+@click.option(
+    "--limit", default=50, show_default=True, metavar="N", type=click.IntRange(1, 100_000), help="Most to list."
+)
 @_JSON
-def list_(limit: int = 50, as_json: bool = False) -> None:
+def list_(limit: int, as_json: bool) -> None:
     """List jobs, latest first."""
     from mlops_jupyter.verbs.jobs import jobs_list
 
@@ -166,8 +167,9 @@ def show(job_id: str, as_json: bool) -> None:
 @jobs.command()
 @click.argument("job_id")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job is over.")
-def logs(job_id: str, follow: bool) -> int:
-    """What a job has printed."""
+@_JSON
+def logs(job_id: str, follow: bool, as_json: bool) -> int:
+    """What a job has printed. JOB_ID: the id or its first 8 characters."""
     from mlops_jupyter.store.jobs import resolve_job
     from mlops_jupyter.verbs.jobs import jobs_logs
     from mlops_jupyter.verbs.submit import wait_for
@@ -178,13 +180,15 @@ def logs(job_id: str, follow: bool) -> int:
 
     with open_workspace() as workspace:
         job = resolve_job(workspace.store, job_id)
-        if not follow:
-            show_text(jobs_logs(workspace, job.job_id))
-            return 0
-        try:
-            wait_for(workspace, job.job_id, on_log=show_text)
-        except KeyboardInterrupt:
-            return _detached([job.job_id])
+        if follow:
+            try:
+                wait_for(workspace, job.job_id, on_log=(lambda _: None) if as_json else show_text)
+            except KeyboardInterrupt:
+                return _detached([job.job_id])
+        if as_json:
+            emit_json(jobs_logs(workspace, job.job_id))
+        elif not follow:
+            show_text(jobs_logs(workspace, job.job_id)["log"])
     return 0
 
 
@@ -192,7 +196,7 @@ def logs(job_id: str, follow: bool) -> int:
 @click.argument("job_id")
 @_JSON
 def cancel(job_id: str, as_json: bool) -> None:
-    """Stop a job, also one that still waits."""
+    """Stop a job, also one that still waits. JOB_ID: the id or its first 8 characters."""
     from mlops_jupyter.verbs.jobs import jobs_cancel
 
     with open_workspace() as workspace:

@@ -51,22 +51,27 @@ def lineage(target: str, direction: Direction | None, format_: str, as_json: boo
         echo("\n".join(plain(line) for line in text.splitlines()))
 
 
-@click.command()
+@click.command(short_help="The smallest set of cells that makes a variable.")
 @click.argument("notebook", type=click.Path(path_type=Path))
 @click.option("--target", required=True, metavar="NAME", help="Variable to make, or a cell's position (0-based).")
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write a notebook.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write a notebook instead of printing the code.")
 @click.option("--force", is_flag=True, help="Replace OUTPUT where it exists.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 def gather(notebook: Path, target: str, output: Path | None, force: bool, as_json: bool) -> None:
-    """The smallest ordered set of recorded cell sources that makes NAME.
+    """The smallest ordered set of recorded cell sources that makes --target.
 
     From the recorded history of NOTEBOOK, or by static analysis where there is none (and says so).
     """
-    from mlops_jupyter.verbs.gather import document_of
+    from mlops_jupyter.verbs._history import check_there
+    from mlops_jupyter.verbs._targets import position_or_name
+    from mlops_jupyter.verbs.gather import check_output, document_of
     from mlops_jupyter.verbs.gather import gather as find
 
+    check_there(notebook)
+    if output is not None:
+        check_output(notebook, output, force=force)
     with open_workspace(notebook.absolute().parent) as workspace:
-        found = find(workspace, notebook=notebook, target=int(target) if target.isdecimal() else target)
+        found = find(workspace, notebook=notebook, target=position_or_name(target))
         if output is not None:
             found.to_notebook(output, force=force, document=document_of(workspace, found))
     if as_json:

@@ -9,14 +9,17 @@ import click
 
 from mlops_jupyter.workspace import open_workspace
 
+from ._groups import ListingGroup
 from ._output import echo, emit_json, heading, plain, table, when
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 
 
-@click.command()
+@click.command(short_help="Make a model a version in MLflow's registry.")
 @click.argument("target", metavar="RUN|PATH")
-@click.option("--name", required=True, help="Name of the registered model; made where it does not exist.")
+@click.option(
+    "--name", metavar="NAME", required=True, help="Name of the registered model; made where it does not exist."
+)
 @click.option("--model", metavar="VARIABLE", help="Which model, where the run has several: the variable that held it.")
 @click.option("-m", "--description", metavar="TEXT", help="Description of the version.")
 @click.option(
@@ -65,12 +68,9 @@ def _step(sentence: str) -> None:
     click.echo(f"mlops: {plain(sentence)}", err=True)
 
 
-@click.group(invoke_without_command=True)
-@click.pass_context
-def models(ctx: click.Context) -> None:
+@click.group(cls=ListingGroup)
+def models() -> None:
     """Registered models with their versions and where they came from. Without a verb: list."""
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(list_)
 
 
 @models.command("list")

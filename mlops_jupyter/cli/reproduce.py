@@ -31,11 +31,12 @@ _UNPINNED = {
 }
 
 
-@click.command()
+@click.command(short_help="Run a run's code again and compare each metric.")
 @click.argument("run_id")
-@click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds for each replay.")
+@click.option("--timeout", metavar="SECONDS", type=click.FloatRange(0, min_open=True), help="Limit of each replay.")
 @click.option(
     "--tolerance",
+    metavar="NUMBER",
     type=click.FloatRange(0, 1, max_open=True),
     default=1e-6,
     show_default=True,
@@ -123,7 +124,9 @@ def show_reproduction(document: Mapping[str, Any]) -> None:
         echo(f"  {plain(note)}")
     if document["scratch"]:
         echo(f"  scratch copy  {plain(document['scratch'])}")
-    echo(f"  {len(document['cells'])} cells, {document['attempts']} × in {lasted(document['duration'])}")
+    times = {1: "once", 2: "twice"}.get(document["attempts"], f"{document['attempts']} times")
+    cells = len(document["cells"])
+    echo(f"  {cells} cell{'' if cells == 1 else 's'}, replayed {times}, in {lasted(document['duration'])}")
 
 
 def _exact(value: object) -> str:

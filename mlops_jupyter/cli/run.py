@@ -100,7 +100,7 @@ def parameter_text(document: dict[str, Any], *, width: int = 80) -> str:
 _LONGEST_DEFAULT = 120
 
 
-@click.command(cls=_RunCommand)
+@click.command(cls=_RunCommand, short_help="Run a notebook headless, with parameters.")
 @click.argument("notebook", type=click.Path(path_type=Path))
 @click.argument("out", required=False, type=click.Path(path_type=Path))
 @click.option("-p", "--parameter", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="Set a parameter.")
@@ -109,12 +109,18 @@ _LONGEST_DEFAULT = 120
     help="Parameters from a YAML or JSON file; of several the last one counts.",
 )  # fmt: skip
 @click.option("-y", "--yaml", "yaml_text", multiple=True, metavar="YAML", help="Parameters as YAML text.")
-@click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds for the whole run.")
-@click.option("--cell-timeout", type=click.FloatRange(0, min_open=True), help="Seconds for each cell.")
+@click.option("--timeout", metavar="SECONDS", type=click.FloatRange(0, min_open=True), help="Limit of the whole run.")
+@click.option("--cell-timeout", metavar="SECONDS", type=click.FloatRange(0, min_open=True), help="Limit of each cell.")
 @click.option("--cwd", type=click.Path(path_type=Path), help="Working folder; default: the notebook's.")
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Of progress on stderr.")
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Form of the progress on standard error.",
+)
 @click.option("--require-sync", is_flag=True, help="Exit with 75 where the record could not be delivered.")
-@click.option("--json", "as_json", is_flag=True, help="The result as one JSON document on standard output.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 def run(
     notebook: Path,
     out: Path | None,

@@ -9,6 +9,7 @@ import click
 
 from mlops_jupyter.workspace import open_workspace
 
+from ._groups import ListingGroup
 from ._output import echo, emit_json, heading, lasted, number, pairs, plain, table, when
 from .reproduce import reproduce
 
@@ -16,19 +17,18 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document 
 _TEAM = click.option("--team", is_flag=True, help="Read the team's PostgreSQL (MLOPS_STORE_URL).")
 
 
-@click.group(invoke_without_command=True)
-@click.pass_context
-def runs(ctx: click.Context) -> None:
+@click.group(cls=ListingGroup)
+def runs() -> None:
     """Runs with their parameters, metrics and lineage. Without a verb: list."""
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(list_)
 
 
 @runs.command("list")
 @click.option("--filter", "filter_", default="", metavar="EXPR", help="MLflow's filter grammar: metrics.acc > 0.9")
 @click.option("--order-by", multiple=True, metavar="EXPR", help="metrics.acc DESC; may be given several times.")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 100_000))
-@click.option("--offset", default=0, type=click.IntRange(0))
+@click.option(
+    "--limit", metavar="N", default=50, show_default=True, type=click.IntRange(1, 100_000), help="Most to list."
+)
+@click.option("--offset", metavar="N", default=0, show_default=True, type=click.IntRange(0), help="Leave out so many.")
 @_TEAM
 @_JSON
 def list_(filter_: str, order_by: tuple[str, ...], limit: int, offset: int, team: bool, as_json: bool) -> None:
@@ -193,11 +193,11 @@ def note(run_id: str, text: str, as_json: bool) -> None:
         echo(f"Noted on run {document['run_id'][:8]}.")
 
 
-@runs.command()
+@runs.command(short_help="Mark a run as deleted.")
 @click.argument("run_id")
 @_JSON
 def delete(run_id: str, as_json: bool) -> None:
-    """Mark a run as deleted; ``mlops gc`` removes what only it needed."""
+    """Mark a run as deleted; mlops gc removes what only it needed."""
     from mlops_jupyter.verbs.runs import delete_run
 
     with open_workspace() as workspace:

@@ -16,7 +16,7 @@ from ._output import echo, emit_json, pairs, plain
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 
 
-@click.command()
+@click.command(short_help="Make the current folder a workspace.")
 @_JSON
 def init(as_json: bool) -> None:
     """Make the current folder a workspace: .mlops/ and a commented mlops.toml. Replaces nothing."""
@@ -59,7 +59,9 @@ def doctor(as_json: bool) -> int:
 
 @click.command()
 @click.option("--watch", is_flag=True, help="Go on until interrupted.")
-@click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Give up after so many seconds.")
+@click.option(
+    "--timeout", metavar="SECONDS", type=click.FloatRange(0, min_open=True), help="Give up after so many seconds."
+)
 @_JSON
 def sync(watch: bool, timeout: float | None, as_json: bool) -> int:
     """Deliver what was recorded to MLflow, now."""
@@ -103,7 +105,15 @@ def _show_sync(document: dict[str, Any]) -> None:
 
 
 @click.command()
-@click.option("--older-than", "days", default=30.0, show_default=True, metavar="DAYS", type=click.FloatRange(0))
+@click.option(
+    "--older-than",
+    "days",
+    default=30.0,
+    show_default=True,
+    metavar="DAYS",
+    type=click.FloatRange(0),
+    help="Only what was deleted, or not touched, for so long.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would go; remove nothing.")
 @_JSON
 def gc(days: float, dry_run: bool, as_json: bool) -> None:

@@ -140,9 +140,9 @@ def parse_memory(text: str) -> int:
     Raises:
         UsageError: no amount of memory.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\s*", text, re.IGNORECASE)
+    match = re.fullmatch(r"\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([kmgt]?)i?b?\s*", text, re.IGNORECASE)
     if match is None:
-        raise UsageError(f"{text!r} is no amount of memory.", hint="Write 4GB, 512MB or a number of bytes.")
+        raise UsageError(f"{text[:60]!r} is no amount of memory.", hint="Write 4GB, 512MB or a number of bytes.")
     return int(float(match[1]) * 1024 ** " kmgt".index(match[2].lower() or " "))
 
 

@@ -49,7 +49,8 @@ def check_target(settings: Settings, options: RayOptions, resources: Resources, 
         UnreachableError: the cluster does not answer.
     """
     check_request(resources)
-    chosen = address or options.address
+    # An empty address is a variable that was not set, and no wish for a cluster on this machine.
+    chosen = options.address or None if address is None else address
     if chosen is None:
         head = find_head(settings)
         if head is None:

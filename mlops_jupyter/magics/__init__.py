@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -82,16 +83,19 @@ def gather(line: str) -> Any:
             del words[at : at + 2]
         if len(words) != 1 or words[0].startswith("-"):
             raise UsageError(f"%gather takes one TARGET, got {line.strip()!r}.", hint="%gather model --to model.ipynb")
+        from mlops_jupyter.verbs._targets import position_or_name
         from mlops_jupyter.verbs.current import gather as find
 
-        found = find(int(words[0]) if words[0].isdecimal() else words[0])
+        found = find(position_or_name(words[0]))
         if path is not None:
             from pathlib import Path
 
             from mlops_jupyter.verbs.current import current_workspace
-            from mlops_jupyter.verbs.gather import document_of
+            from mlops_jupyter.verbs.gather import check_output, document_of
 
             with current_workspace() as (workspace, _):
+                if found.notebook is not None:
+                    check_output(workspace.settings.root / found.notebook, Path(path), force=force)
                 found.to_notebook(Path(path), force=force, document=document_of(workspace, found))
         return found
     return None
@@ -110,7 +114,10 @@ def mlops(line: str) -> Any:
         session = capture.current()
         if session is not None:
             session.sink.settle()  # a verb opens the store anew and must see the cells before this one
-        with collected() as page:
+        with collected() as page, warnings.catch_warnings():
+            # Those of MLflow and its libraries are nobody's business here; a notebook that turns warnings into errors
+            # must not make a verb fail.
+            warnings.simplefilter("ignore")
             invoke(_words(line) or ["--help"])
         return page if page.text else None
     return None

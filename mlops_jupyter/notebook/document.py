@@ -4,6 +4,7 @@ file."""
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from mlops_jupyter.errors import TargetNotFoundError, UsageError
 SIZE_LIMIT = 512 * 1024 * 1024
 """Bytes: a larger file is refused rather than read into memory (JSON in Python takes several times its
 size)."""
+
+_ANOTHER = "Open it in Jupyter and save it again, or restore it from a copy."
 
 CellType = Literal["code", "markdown", "raw"]
 
@@ -66,7 +69,10 @@ def read_notebook(path: Path | str) -> NotebookDocument:
     """
     path = Path(path)
     try:
-        size = path.stat().st_size
+        found = path.stat()
+        size = found.st_size
+        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):  # a pipe or device may never end
+            raise UsageError(f"{path} is not a notebook: it is no regular file.", hint="Name the .ipynb file.")
         if size > SIZE_LIMIT:
             raise UsageError(
                 f"{path} has {size / 1e6:.0f} MB; notebooks up to {SIZE_LIMIT / 1e6:.0f} MB are read.",
@@ -76,9 +82,11 @@ def read_notebook(path: Path | str) -> NotebookDocument:
     except FileNotFoundError:
         raise TargetNotFoundError(f"There is no notebook {path}.", hint="Check the path.") from None
     except IsADirectoryError:
-        raise UsageError(f"{path} is a folder, not a notebook.") from None
+        raise UsageError(f"{path} is a folder, not a notebook.", hint="Name the .ipynb file in it.") from None
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror or error}.", hint="Check the path and its permissions."
+        ) from error
     return parse_notebook(data, name=str(path))
 
 
@@ -91,16 +99,16 @@ def parse_notebook(data: bytes, *, name: str) -> NotebookDocument:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{name} is not UTF-8 text ({error.reason} at byte {error.start}).") from error
+        raise UsageError(f"{name} is not UTF-8 text ({error.reason} at byte {error.start}).", hint=_ANOTHER) from error
     if not text.strip():
         raise UsageError(f"{name} is empty.", hint="A notebook is a JSON document; write it with Jupyter.")
     try:
         document = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of too many digits is a plain ValueError
         place = f" (line {error.lineno}: {error.msg})" if isinstance(error, json.JSONDecodeError) else ""
-        raise UsageError(f"{name} is not JSON{place}, so it is no notebook.") from error
+        raise UsageError(f"{name} is not JSON{place}, so it is no notebook.", hint=_ANOTHER) from error
     if not isinstance(document, dict) or not isinstance(document.get("nbformat"), int):
-        raise UsageError(f"{name} is JSON but not a notebook: it has no nbformat number.")
+        raise UsageError(f"{name} is JSON but not a notebook: it has no nbformat number.", hint=_ANOTHER)
     if document["nbformat"] != 4:
         raise UsageError(
             f"{name} is in notebook format {document['nbformat']}; version 4 is read.",
@@ -110,7 +118,7 @@ def parse_notebook(data: bytes, *, name: str) -> NotebookDocument:
         )
     cells = document.get("cells")
     if not isinstance(cells, list):
-        raise UsageError(f"{name} says that it is a notebook but has no list of cells.")
+        raise UsageError(f"{name} says that it is a notebook but has no list of cells.", hint=_ANOTHER)
     minor = document.get("nbformat_minor")
     return NotebookDocument(
         cells=tuple(_cell(cell, i, name) for i, cell in enumerate(cells)),
@@ -122,12 +130,15 @@ def parse_notebook(data: bytes, *, name: str) -> NotebookDocument:
 def _cell(cell: Any, index: int, name: str) -> Cell:
     kind = cell.get("cell_type") if isinstance(cell, dict) else None
     if kind not in ("code", "markdown", "raw"):
-        raise UsageError(f"Cell {index + 1} of {name} has the type {kind!r}; code, markdown and raw are known.")
+        raise UsageError(
+            f"Cell {index + 1} of {name} has the type {str(kind)[:40]!r}; code, markdown and raw are known.",
+            hint=_ANOTHER,
+        )
     source = cell.get("source", "")
     if isinstance(source, list) and all(isinstance(line, str) for line in source):
         source = "".join(source)
     if not isinstance(source, str):
-        raise UsageError(f"Cell {index + 1} of {name} has a source that is not text.")
+        raise UsageError(f"Cell {index + 1} of {name} has a source that is not text.", hint=_ANOTHER)
     metadata = _mapping(cell.get("metadata"))
     tags = metadata.get("tags")
     count, cell_id = cell.get("execution_count"), cell.get("id")

@@ -18,6 +18,7 @@ from mlops_jupyter.provenance import Slice
 
 from .document import NotebookDocument, read_notebook
 from .markdown import CellFinder, place
+from .outputs import check_place, check_regular
 
 SliceOrigin = Literal["recorded", "static"]
 
@@ -51,12 +52,10 @@ class GatheredSlice(Slice):
             TransientError: the disk is full.
         """
         path = Path(path)
-        if path.is_dir():
-            raise UsageError(f"{path} is a folder.", hint="Give the name of a notebook file.")
-        if path.exists() and not force and not _is_gathered(path):
-            raise UsageError(f"{path} exists and was not gathered.", hint="Choose another name, or force it.")
+        check_place(path, made_by="gathered", is_ours=is_gathered, force=force)
         text = json.dumps(slice_document(self, document), indent=1, ensure_ascii=False) + "\n"
-        write_atomically(path, text.encode())
+        # A lone surrogate cannot be UTF-8; as \udxxx it is the JSON escape for itself.
+        write_atomically(path, text.encode("utf-8", "backslashreplace"))
         return path
 
     def to_json(self) -> dict[str, Any]:
@@ -153,20 +152,26 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        check_regular(path)
         if path.exists():
             temporary.chmod(path.stat().st_mode & 0o777)
         temporary.replace(path)
-    except OSError as error:
+    except (OSError, UsageError) as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        if isinstance(error, UsageError):
+            raise
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise TransientError(f"The disk is full: {path} was not written.", hint="Free some space.") from error
         if isinstance(error, FileNotFoundError):
             raise UsageError(f"The folder {path.parent} does not exist.", hint="Create it first.") from error
-        raise UsageError(f"{path} cannot be written: {error.strerror or error}.") from error
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror or error}.", hint="Choose another place."
+        ) from error
 
 
-def _is_gathered(path: Path) -> bool:
+def is_gathered(path: Path) -> bool:
+    """Whether a file is a notebook that a gathering wrote."""
     try:
         metadata = read_notebook(path).metadata
     except (UsageError, LookupError):

@@ -35,15 +35,15 @@ _BLANKED = re.compile(r"(?<![*])\*{3}(?![*])")
 _WIDGETS = ("ipywidgets", "ipydatetime", "ipyfilechooser", "panel")
 
 
-def check_language(document: NotebookDocument | None, *, name: str) -> None:
-    """Only Python is understood.
+def check_language(document: NotebookDocument | None, *, name: str, verb: str = "converted") -> None:
+    """Only Python is understood; ``verb`` is what would have been done, for the message.
 
     Raises:
         UsageError: the notebook is in another language.
     """
     if document is not None and document.language not in ("python", "ipython", "python3"):
         raise UsageError(
-            f"{name} is a notebook in {document.language}; only Python notebooks can be converted.",
+            f"{name} is a notebook in {document.language}; only Python notebooks can be {verb}.",
             hint="mlops run runs it headless as it is, without lineage.",
         )
 

@@ -366,15 +366,16 @@ def _python(source: str) -> str:
 
 
 def _execution(notebook: str | None, position: int, cell: Cell) -> CellExecution:
+    text = cell.source.encode("utf-8", "surrogatepass")  # a notebook may hold half a character
     return CellExecution(
-        execution_id=ExecutionId(hashlib.sha256(f"{position}\n{cell.source}".encode()).hexdigest()[:32]),
+        execution_id=ExecutionId(hashlib.sha256(b"%d\n%s" % (position, text)).hexdigest()[:32]),
         session_id=SESSION,
         position=position,
         execution_count=cell.execution_count,
         cell_id=cell.cell_id,
         notebook=notebook,
         source=cell.source,
-        source_digest=Digest("sha256:" + hashlib.sha256(cell.source.encode()).hexdigest()),
+        source_digest=Digest("sha256:" + hashlib.sha256(text).hexdigest()),
         started_at=float(position),
         duration=0.0,
         status=ExecutionStatus.OK if cell.error is None else ExecutionStatus.ERROR,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .graph import LineageGraph
 from .text import clean, names_text
-from .view import View, ViewNode, view
+from .view import ViewNode, view
 
 _LIMIT = 400
 """Boxes in a drawing: beyond it neither tool draws something that a person can read."""
@@ -76,11 +76,6 @@ def to_dot(graph: LineageGraph) -> str:
 def to_markdown(graph: LineageGraph) -> str:
     """The Mermaid drawing in a fenced block, for viewers that show Markdown."""
     return f"```mermaid\n{to_mermaid(graph)}\n```"
-
-
-def imports_note(shown: View) -> str:
-    """One line about the cells that are not drawn, or an empty text."""
-    return f"imports: {', '.join(shown.imports)}" if shown.imports else ""
 
 
 def _parts(node: ViewNode) -> list[str]:

@@ -30,6 +30,7 @@ DESCRIPTION = "MLmodel"
 """The file that makes a folder an MLflow model."""
 TRUST_PICKLE = "pickle"
 """What the user says to allow unpickling."""
+_GIVE = f"Give a file that ends in {', '.join((*SKOPS, *PICKLES))}, an MLflow model folder, or a run's id."
 
 
 def kind_of(path: Path) -> str:
@@ -42,7 +43,7 @@ def kind_of(path: Path) -> str:
     if path.is_dir():
         if (path / DESCRIPTION).is_file():
             return "folder"
-        raise UsageError(f"The folder {path} is no MLflow model: it has no {DESCRIPTION} file.")
+        raise UsageError(f"The folder {path} is no MLflow model: it has no {DESCRIPTION} file.", hint=_GIVE)
     if not path.is_file():
         raise TargetNotFoundError(f"There is no file {path}.", hint="Check the path.")
     if path.suffix.lower() in SKOPS:
@@ -51,7 +52,7 @@ def kind_of(path: Path) -> str:
         return "pickle"
     raise UsageError(
         f"{path} is of no kind that can be registered.",
-        hint=f"Give a file that ends in {', '.join((*SKOPS, *PICKLES))}, an MLflow model folder, or a run's id.",
+        hint=_GIVE,
     )
 
 

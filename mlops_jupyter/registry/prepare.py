@@ -284,7 +284,10 @@ def _written(found: Serialised, contents: packages.Contents) -> dict[str, Any]:
     requirements = packages.native_requirements(found.flavor, needed) if native else None
     notes = found.notes
     if not contents.signature:
-        notes = (*notes, "It has no signature: no data was seen that it was fitted on.")
+        notes = (
+            *notes,
+            "It has no signature: the data that it was fitted on was not seen, or is of types that MLflow has none for.",
+        )
     return {
         "flavor": found.flavor,
         "format": found.flavor if native else found.serialization,

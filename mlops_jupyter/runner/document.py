@@ -81,7 +81,11 @@ def _load(path: Path) -> dict[str, Any]:
     except IsADirectoryError:
         raise UsageError(f"{path} is a folder, not a notebook.", hint="Name the .ipynb file in it.") from None
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror or error}.", hint="Check the path and its permissions."
+        ) from error
+    except UsageError:
+        raise  # it is a ValueError too
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not a notebook: it is not valid JSON ({error}).") from error
     if not isinstance(document, dict):

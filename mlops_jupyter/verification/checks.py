@@ -18,7 +18,8 @@ from mlops_jupyter.store import Connection
 
 from .compare import Comparison, Difference, Facts, Value, compare_facts, in_order_of_text
 from .grading import Instability, Needs, as_diverging, judge
-from .replay import Replay, replay
+from .replay import replay
+from .replayed import Replay
 from .result import Check, CheckName, Diverging, OnProgress, State, named
 from .scratch import Scratch, changed_inputs, make_scratch, remove_scratch
 

@@ -27,7 +27,8 @@ from .checks import (
 from .compare import compare_facts
 from .documents import converted_parameters, parameter_schemas
 from .perturb import other_values
-from .replay import Replay, as_replay, blocked_path, prepare, replay_environment, run_child
+from .replay import blocked_path, prepare, replay_environment, run_child
+from .replayed import Replay, as_replay
 from .result import Check, Parameter
 from .scratch import Scratch, remove_scratch
 

@@ -18,7 +18,7 @@ from mlops_jupyter.store import runs as store_runs
 
 from .compare import Facts, in_order_of_text
 from .outputs import text_of_outputs
-from .replay import written_files, written_values
+from .replayed import written_files, written_values
 
 
 @dataclass(frozen=True, slots=True)

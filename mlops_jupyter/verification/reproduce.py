@@ -24,7 +24,8 @@ from .compare import TOLERANCE
 from .inputs import Input, digest_like, find_inputs, place
 from .observed import Observed, read_observed
 from .recorded_run import RecordedRun, read_run
-from .replay import Replay, replay
+from .replay import replay
+from .replayed import Replay
 from .scratch import scratch_copy
 from .unpinned import Unpinned, find_unpinned, imported_modules
 

@@ -26,7 +26,7 @@ from .confine import can_confine
 from .documents import converted_parameters, path_literals, slice_notebook
 from .grading import Instability, find_instability
 from .recorded import SavedOutput, files_of, label_of, recorded_facts, saved_outputs
-from .replay import Replay
+from .replayed import Replay
 from .result import Check, CheckName, Diverging, Grade, OnProgress, Parameter, Verification
 from .scratch import SIZE_LIMIT
 

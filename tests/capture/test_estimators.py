@@ -154,6 +154,33 @@ def test_estimators_that_no_probe_saw(sklearn_shell: InteractiveShell) -> None:
     assert runs()[0].params["with_mean"] == "True"
 
 
+def test_a_model_that_holds_on_to_the_data_is_no_model_of_later_runs(sklearn_shell: InteractiveShell) -> None:
+    run(sklearn_shell, "from sklearn.neighbors import KNeighborsClassifier")
+    run(sklearn_shell, "%%track\nknn = KNeighborsClassifier(3).fit(X_train.values, y_train.values)")
+    run(sklearn_shell, "%%track\nscaler = StandardScaler().fit(X_train)")
+    assert sorted(model.name for index in range(2) for model in _models(index)) == ["knn", "scaler"]
+
+
+def test_the_example_is_of_rows_without_missing_values(sklearn_shell: InteractiveShell) -> None:
+    run(sklearn_shell, "from sklearn.ensemble import HistGradientBoostingClassifier as Hgb")
+    run(sklearn_shell, "holes = X_train.copy()\nholes.iloc[1, 0] = np.nan\nholes.iloc[3, 1] = np.nan")
+    run(sklearn_shell, "%%track\nmodel = Hgb(max_iter=2).fit(holes, y_train)")
+    (model,) = _models()
+    assert model.input_example is not None
+    example = json.loads(session().tracker.exchange.get(model.input_example))["dataframe_split"]["data"]
+    frame = sklearn_shell.user_ns["holes"]
+    assert example == frame.dropna().head(5).to_numpy().tolist()
+
+
+def test_categories_have_no_signature(sklearn_shell: InteractiveShell) -> None:
+    # MLflow would call the column a string, and then refuse the frame with the categories.
+    run(sklearn_shell, "from sklearn.ensemble import HistGradientBoostingClassifier as Hgb")
+    run(sklearn_shell, "kinds = pd.DataFrame({'kind': pd.Series(list('abc') * 25, dtype='category')})")
+    run(sklearn_shell, "%%track\nmodel = Hgb(max_iter=2).fit(kinds, y_train)")
+    (model,) = _models()
+    assert model.signature == ""
+
+
 def test_classes_of_the_notebook_and_models_that_cannot_be_kept(sklearn_shell: InteractiveShell) -> None:
     code = """
         %%track

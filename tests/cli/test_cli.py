@@ -6,14 +6,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 from mlops_jupyter.cli import cli, invoke
 from mlops_jupyter.cli._main import COMMANDS
 from mlops_jupyter.cli._output import lasted, number, pairs, plain
+from tests.schemas import check
 
 
 @pytest.fixture
@@ -155,6 +157,38 @@ def test_numbers_and_durations_for_people() -> None:
     assert number(True) == "True"
     assert [lasted(s) for s in (None, 0.0123, 3.21, 75, 7322)] == ["", "12 ms", "3.2 s", "1 min 15 s", "2 h 02 min"]
     assert pairs({"a": 1, "b": 2.5, "c": "x"}, limit=2) == "a=1 b=2.5 … +1"
+
+
+@pytest.mark.parametrize("verb", ["runs", "jobs", "models"])
+def test_a_group_without_a_verb_lists(folder: Path, capsys: pytest.CaptureFixture[str], verb: str) -> None:
+    assert invoke([verb, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    check(document, f"{verb}-list")
+    assert document[verb] == []
+    assert invoke([verb, "-h"]) == 0
+    assert f"Usage: mlops {verb} [OPTIONS] [COMMAND] [ARGS]..." in capsys.readouterr().out
+
+
+def _commands(command: click.Command, context: click.Context) -> Iterator[tuple[str, click.Command]]:
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None
+            yield name, found
+            yield from _commands(found, click.Context(found, info_name=name, parent=context))
+
+
+def test_every_command_and_option_says_what_it_does_in_whole_words() -> None:
+    context = click.Context(cli, info_name="mlops")
+    found = list(_commands(cli, context))
+    assert len(found) > 20
+    for name, command in found:
+        assert not command.get_short_help_str(70).endswith("..."), f"{name}: the group's list would cut its text off"
+        assert "``" not in (command.help or ""), name
+        for option in command.params:
+            if isinstance(option, click.Option) and not isinstance(option.type, click.Choice):
+                assert option.help, f"{name} {option.opts}"
+                assert option.is_flag or "RANGE" not in option.make_metavar(context), f"{name} {option.opts}"
 
 
 def test_command_line_page_is_current() -> None:

@@ -171,7 +171,7 @@ def test_two_submits_at_once_start_one_cluster_and_their_runs_come_home(
             executed = nbformat.read(shown["run"]["output"], as_version=4)
             assert Path(shown["run"]["output"]).parent == settings.runs / parent.run_uid
             printed = executed.cells[-1].outputs[0].text
-            assert "ümlaut" in printed and printed in jobs_logs(workspace, document["job"]["job_id"])
+            assert "ümlaut" in printed and printed in jobs_logs(workspace, document["job"]["job_id"])["log"]
             used.add(printed.split()[1])
         assert used <= {"0", "1"}, "CUDA_VISIBLE_DEVICES names one GPU"
         monkeypatch.chdir(settings.root)
@@ -223,7 +223,7 @@ def test_waiting_and_running_jobs_are_cancelled(cluster: Cluster) -> None:
     assert reason == f"waits for 1 CPU: 0 of 2 free, queued behind {running[:8]}"
     deadline = time.monotonic() + 120
     with open_workspace(cluster.settings.root) as workspace:
-        while "begun" not in jobs_logs(workspace, running):
+        while "begun" not in jobs_logs(workspace, running)["log"]:
             assert time.monotonic() < deadline
             time.sleep(0.2)
         for job_id, run in ((waiting, False), (running, True)):
@@ -267,7 +267,7 @@ def test_another_folder_and_only_the_exchange_between(cluster: Cluster, tmp_path
     with open_workspace(tmp_path / "here") as workspace:
         (child,) = runs.load_runs(workspace.store, runs.child_runs(workspace.store, job["run_id"]))
         assert child.metrics == {"loss": 0.25}
-        assert "py_modules_files" in jobs_logs(workspace, job["job_id"])
+        assert "py_modules_files" in jobs_logs(workspace, job["job_id"])["log"]
     out, err = apart.communicate(timeout=200)
     assert apart.returncode == 5, err
     assert "sees another exchange" in json.loads(out)["job"]["reason"]
@@ -300,7 +300,7 @@ def test_the_clusters_death_loses_jobs_but_no_log_and_leaves_no_process(cluster:
     job_id = submit(notebook)["job"]["job_id"]
     deadline = time.monotonic() + 120
     with open_workspace(settings.root) as workspace:
-        while "before the end" not in jobs_logs(workspace, job_id):
+        while "before the end" not in jobs_logs(workspace, job_id)["log"]:
             assert time.monotonic() < deadline
             time.sleep(0.2)
     folder = (head_folder(settings) / "folder").read_text()
@@ -310,7 +310,7 @@ def test_the_clusters_death_loses_jobs_but_no_log_and_leaves_no_process(cluster:
     lost = wait_until(settings, job_id, "LOST")
     assert lost["exit_code"] == 75 and "left no result" in lost["reason"]
     with open_workspace(settings.root) as workspace:
-        assert "before the end" in jobs_logs(workspace, job_id)
+        assert "before the end" in jobs_logs(workspace, job_id)["log"]
     _, alive = psutil.wait_procs(of_ray, timeout=30)
     assert alive == [] and processes_of(folder) == []
     assert not is_held(head_lock(settings)) and find_head(settings) is None

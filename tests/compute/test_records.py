@@ -172,7 +172,9 @@ def test_a_result_is_taken_once(workspace: Workspace, tmp_path: Path) -> None:
     shown = jobs_show(workspace, ID)
     check(shown, "jobs-show")
     assert Path(shown["files"][0]["at"]).read_text() == "x" and shown["warnings"] == ["w"]
-    assert jobs_logs(workspace, ID) == "printed\n"
+    printed = jobs_logs(workspace, ID)
+    check(printed, "jobs-logs")
+    assert printed == {"job_id": ID, "state": shown["job"]["state"], "log": "printed\n"}
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import nbformat
 import pytest
 from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
@@ -140,3 +141,44 @@ def test_what_a_notebook_shows_is_what_the_command_line_shows(
 ) -> None:
     assert invoke(["lineage", "score"]) == 0
     assert "data = [1, 2, 3]" in capsys.readouterr().out
+
+
+MODEL = """%%track fitted
+from sklearn.linear_model import LinearRegression
+model = LinearRegression(fit_intercept=False).fit([[1.0], [2.0]], [2.0, 4.0])
+slope = round(float(model.coef_[0]), 6)
+"""
+
+
+def test_from_a_cell_to_a_registered_model_in_a_notebook(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the verbs show is text and HTML without what would drive a terminal, and refusals are one line."""
+    notebook = home / "work.ipynb"
+    cell = nbformat.v4.new_code_cell(MODEL, id="fitted")
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), notebook)
+    monkeypatch.setenv("JPY_SESSION_NAME", str(notebook))
+    shown = {}
+    with shell(captured=False) as made:
+        made.run_line_magic("load_ext", "mlops_jupyter")
+        run(
+            made, "import warnings; warnings.simplefilter('error')"
+        )  # what a verb does is no business of the notebook's
+        assert run(made, MODEL, cell_id="fitted").error is None
+        listed = run(made, "%mlops runs --json").result._repr_mimebundle_()["text/plain"]
+        made.user_ns["RUN"] = json.loads(listed)["runs"][0]["run_id"]
+        for line in (
+            "%mlops convert work.ipynb -o clean.ipynb --verify none", "%mlops runs reproduce $RUN",
+            "%mlops register $RUN --name slopes", "%mlops models show slopes/1",
+        ):  # fmt: skip
+            ran = run(made, line)
+            assert ran.error is None and ran.result is not None and "Traceback" not in ran.stderr, (line, ran.stderr)
+            shown[line.split()[1]] = ran.result._repr_mimebundle_()
+        refused = run(made, "%mlops register $RUN --name slopes --model nothing")
+        assert refused.result is None and refused.stderr.startswith("mlops: ") and refused.stderr.count("\n") == 1
+        mlops_jupyter.unload_ipython_extension(made)
+    for verb, bundle in shown.items():
+        assert set(bundle) == {"text/plain", "text/html"}, verb
+        assert "\x1b" not in "".join(bundle.values()), verb
+    assert "clean.ipynb  from work.ipynb" in shown["convert"]["text/plain"] and (home / "clean.ipynb").exists()
+    assert "every metric is equal" in shown["runs"]["text/plain"] and "replayed once" in shown["runs"]["text/plain"]
+    assert "<table>" in shown["runs"]["text/html"]
+    assert "Registered slopes version 1" in shown["register"]["text/plain"]

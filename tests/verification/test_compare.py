@@ -134,10 +134,10 @@ def test_paths_and_track_lines_in_cells() -> None:
 
 
 def test_commands_that_name_the_users_files() -> None:
-    assert dangerous_command("!rm -rf /home/ann/work/x", root="/home/ann/work") == "/home/ann/work/x"
+    assert dangerous_command("!rm -rf /home/ann/project/x", root="/home/ann/project") == "/home/ann/project/x"
     assert dangerous_command("%%bash\ncp a ~/b", root="/w") == "~/b"
     assert dangerous_command("!ls -l > out.txt && /usr/bin/env", root="/w") is None
-    assert dangerous_command("open('/home/ann/work/x')", root="/home/ann/work") is None
+    assert dangerous_command("open('/home/ann/project/x')", root="/home/ann/project") is None
 
 
 def test_files_in_a_temporary_folder_have_another_name_each_time() -> None:
