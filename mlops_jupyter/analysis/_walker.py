@@ -249,15 +249,25 @@ class Walker(Expressions):
     # ------------------------------------------------------------------ functions and classes
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        self.visit_all(node.decorator_list)
-        if node.decorator_list:
-            self.out.active = True
+        self._decorators(node)
         self.visit_all([*node.args.defaults, *node.args.kw_defaults])
         self._annotations(node)
         self._function(node, node.name, node.args, node.body, merge=False)
         self.store(node.name, node.lineno)
 
     visit_AsyncFunctionDef = visit_FunctionDef
+
+    def _decorators(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> None:
+        """Each is called with what is defined, whether it is written as a call or not."""
+        for decorator in node.decorator_list:
+            self.out.active = True
+            if isinstance(decorator, ast.Call):
+                self._call(decorator, discarded=True)
+                continue
+            self.visit(decorator)
+            if isinstance(decorator, ast.Attribute):
+                name, direct = root_name(decorator.value)
+                self.touch(name, TouchKind.RECEIVER, decorator.lineno, detail=decorator.attr, direct=direct)
 
     def _annotations(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         if not self.module:
@@ -280,7 +290,8 @@ class Walker(Expressions):
         self._function(node, "<lambda>", node.args, [node.body], merge=True)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
-        self.visit_all([*node.decorator_list, *node.bases, *(k.value for k in node.keywords)])
+        self._decorators(node)
+        self.visit_all([*node.bases, *(k.value for k in node.keywords)])
         if self.module and not self.class_names:
             self.shared.classes.append(node.name)
         generic = {p.name for p in getattr(node, "type_params", ())}

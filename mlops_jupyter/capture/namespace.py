@@ -142,6 +142,7 @@ def _inside(item: Any, parts: set[int], codes: set[CodeKey], number: int) -> Ite
     if cls is MethodType:
         return (item.__self__, item.__func__)
     if cls is CellType:
+        parts.add(number)  # two functions that share a nonlocal number
         return (item.cell_contents,)
     if cls is ReferenceType:
         return (ReferenceType.__call__(item),)
@@ -209,8 +210,10 @@ def _instance(item: Any, cls: type, parts: set[int], number: int) -> Iterable[ob
     attributes = instance_dict(item)
     if attributes:
         inner += list(attributes.values())[:_NODES]
-    elif attributes is None and module_name(cls).partition(".")[0] in sys.stdlib_module_names:
-        inner += _referents(item)  # iterators, views of dicts, cursors, a SimpleNamespace
+    elif attributes is None and (
+        module_name(cls).partition(".")[0] in sys.stdlib_module_names or module_name(cls).startswith("numpy.random")
+    ):
+        inner += _referents(item)  # iterators, views of dicts, cursors, a SimpleNamespace, a Generator's bits
     if is_heap_type(cls):
         inner += [value for _, value in slots_of(item)][:_NODES]
         if module_name(cls) == "__main__":

@@ -97,7 +97,7 @@ def settings(analysis: CellAnalysis, ran: Iterable[Function], values: Values) ->
         inside = "." in rest and last in CHANGERS and root in values.modules
         environ = root == "environ" and last in CHANGERS
         setting = (
-            (last in SETTINGS or last.startswith("set_"))
+            (last in SETTINGS or last.startswith(("set_", "register_")))
             and last not in SEEDS
             and (root in values.modules or (not rest and values.from_library(root)))
         )

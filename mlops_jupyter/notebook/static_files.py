@@ -31,6 +31,8 @@ _WRITES = frozenset(
 _FILE_MODULES = frozenset({"os", "shutil", "pathlib", "urllib", "zipfile", "tarfile"})
 _AMBIGUOUS = frozenset({"copy", "replace", "remove", "move", "rename", "walk", "touch", "unlink", "stat"})
 """Methods that lists, frames and texts have as well: files only through a module or a path."""
+_HANDLE = frozenset({"write", "writelines", "writestr", "writerow", "writerows", "close", "flush", "truncate"})
+"""Methods of an open file: what was written may be there after them only."""
 _IN_MEMORY = frozenset({"StringIO", "BytesIO"})
 
 
@@ -81,7 +83,16 @@ def _call(node: ast.Call, values: Values, found: Files) -> None:
     last = callee.attr if isinstance(callee, ast.Attribute) else callee.id if isinstance(callee, ast.Name) else ""
     receiver = callee.value if isinstance(callee, ast.Attribute) else None
     arguments = [*node.args, *(k.value for k in node.keywords if k.arg not in ("mode", "index", "encoding"))]
-    if last == "open":
+    if last in _HANDLE and receiver is not None and _is_path(receiver, values):
+        found.writes |= _patterns(receiver, values)
+        found.adds |= _patterns(receiver, values)
+        return
+    printed = next((k.value for k in node.keywords if last == "print" and k.arg == "file"), None)
+    if printed is not None and _is_path(printed, values):
+        found.writes |= _patterns(printed, values)
+        found.adds |= _patterns(printed, values)
+        return
+    if last in ("open", "ZipFile"):
         place = receiver if receiver is not None and _is_path(receiver, values) else node.args[0] if node.args else None
         mode = _mode(node, 0 if place is receiver and receiver is not None else 1)
         patterns = _patterns(place, values)

@@ -24,7 +24,7 @@ CHANGE_ARGUMENTS = frozenset(
     """
     shuffle heappush heappop heapify heapreplace heappushpop insort insort_left insort_right fill_diagonal put place
     copyto putmask setattr delattr next exec update_wrapper fit_resample nuke_refs deque_rotate readinto recv_into
-    executemany setitem delitem iadd extend_inplace clip_grad_norm_ clip_grad_value_ dump send anext
+    executemany setitem delitem iadd extend_inplace clip_grad_norm_ clip_grad_value_ dump send anext at
     """.split()  # noqa: SIM905 - as above
 )
 PURE_METHODS = frozenset(
@@ -96,6 +96,9 @@ VIEW_FUNCTIONS = frozenset(
         "swapaxes",
         "broadcast_to",
         "from_numpy",
+        "writer",
+        "ref",
+        "proxy",
         "as_tensor",
         "array_split",
         "split",

@@ -303,7 +303,9 @@ class Values:
                 found.objects |= given.objects
             if last not in PURE_METHODS or own:
                 self._put_inside(callee.value, arguments)
-        elif not library or last in VIEW_FUNCTIONS or last[:1].isupper():
+        elif (
+            not library or last in VIEW_FUNCTIONS or last[:1].isupper() or (last == "copy" and "copy" in found.packages)
+        ):
             # A class keeps what it is given; what a function of the notebook gives back may be any of it.
             found.objects |= given.objects | function.objects
             for held in function.functions:
@@ -314,7 +316,18 @@ class Values:
     # ------------------------------------------------------------------ paths
 
     def _path_of(self, last: str, callee: ast.expr, arguments: list[Value]) -> frozenset[str]:
-        if last in ("Path", "PurePath", "open", "abspath", "expanduser", "str", "fspath", "realpath", "normpath"):
+        if last in (
+            "Path",
+            "PurePath",
+            "open",
+            "ZipFile",
+            "abspath",
+            "expanduser",
+            "str",
+            "fspath",
+            "realpath",
+            "normpath",
+        ):
             return arguments[0].paths if arguments else frozenset()
         if last in ("resolve", "absolute", "with_suffix", "as_posix") and isinstance(callee, ast.Attribute):
             return self.value(callee.value).paths

@@ -150,7 +150,11 @@ def compare_facts(
                 agreement = _compare_shown(text, other.params[name], tolerance)
                 note("parameter", name, text, other.params[name], agreement)
         for name, digest in facts.files.items():
-            if name not in other.files:
+            temporary = _after_temporary(name)
+            if name not in other.files and temporary is not None:  # ``tempfile`` gives another name each time
+                again = next((d for n, d in other.files.items() if _after_temporary(n) == temporary), None)
+                note("file", name, digest or "", again or "", compare_digests(digest, again))
+            elif name not in other.files:
                 note("file", name, digest or "written", "not written", Agreement.DIFFERENT)
             else:
                 note("file", name, digest or "", other.files[name] or "", compare_digests(digest, other.files[name]))
@@ -160,6 +164,15 @@ def compare_facts(
     return Comparison(
         differences=tuple(differences), same=counts[Agreement.SAME], unknown=counts[Agreement.UNKNOWN], metrics=metrics
     )
+
+
+_TEMPORARY = re.compile(r".*/tmp[a-z0-9_]{8}(?![a-z0-9_])")
+
+
+def _after_temporary(name: str) -> str | None:
+    """What follows the name that ``tempfile`` made up; None where there is none in it."""
+    found = _TEMPORARY.match(name)
+    return None if found is None else name[found.end() :]
 
 
 def in_order_of_text(variables: Mapping[str, Value], source: str) -> dict[str, Value]:

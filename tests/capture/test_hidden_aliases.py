@@ -41,6 +41,21 @@ CASES = {
         "import numpy as np\nraw = bytearray(4)", "arr = np.frombuffer(raw, dtype=np.uint8)",
         "view = memoryview(raw)", "view[0] = 9", "out = arr.tolist()",
     ),
+    "number shared by two functions": (
+        "def make():\n    n = 0\n    def add():\n        nonlocal n\n        n += 1\n    def get():\n        return n\n"
+        "    return add, get\nadd, get = make()",
+        "add()",
+        "out = get()",
+    ),
+    "bits of a generator": (
+        "import numpy as np\nrng = np.random.default_rng(1)", "bits = rng.bit_generator", "bits.advance(10)",
+        "out = rng.random()",
+    ),
+    "decorator that registers": (
+        "from functools import singledispatch\n@singledispatch\ndef show(v):\n    return 'any'",
+        "@show.register\ndef _(v: int):\n    return 'int'",
+        "out = show(1)",
+    ),
     "setter of a property": (
         "log = []",
         "class Tank:\n    @property\n    def level(self):\n        return 0\n    @level.setter\n"

@@ -44,6 +44,24 @@ def kept(target: str, *sources: str, certainty: str = "safe") -> tuple[int, ...]
         ("y", ["x = 1", "if maybe():\n    x = 2", "y = x"], (0, 1, 2)),
         ("y", ["x = 1", "del x", "x = 3", "y = x"], (2, 3)),
         ("y", ["%time x = 1", "y = x"], (0, 1)),
+        ("y", ["f = open('a.txt', 'w')", "f.write('x')", "f.close()", "y = open('a.txt').read()"], (0, 1, 2, 3)),
+        ("y", ["f = open('a.txt', 'w')", "print('x', file=f)", "f.close()", "y = open('a.txt').read()"], (0, 1, 2, 3)),
+        (
+            "y",
+            ["import csv, io\nb = io.StringIO()", "w = csv.writer(b)", "w.writerow([1])", "y = b.getvalue()"],
+            (0, 1, 2, 3),
+        ),
+        ("y", ["import copy\na = [[1]]", "b = copy.copy(a)", "b[0].append(2)", "y = a"], (0, 1, 2, 3)),
+        (
+            "y",
+            [
+                "import zipfile\nz = zipfile.ZipFile('a.zip', 'w')",
+                "z.close()",
+                "y = zipfile.ZipFile('a.zip').namelist()",
+            ],
+            (0, 1, 2),
+        ),
+        ("y", ["import numpy as np\na = np.zeros(2)", "np.add.at(a, 0, 1)", "y = a.sum()"], (0, 1, 2)),
     ],
 )
 def test_keeps_what_the_text_says(target: str, sources: list[str], expected: tuple[int, ...]) -> None:

@@ -151,3 +151,15 @@ def test_where_a_secret_was_taken_out_nothing_is_told(recorded: str, again: str)
     found = compare_facts([facts(recorded)], {"c": facts(again)})
     assert not found.differences
     assert found.unknown == 3
+
+
+def test_files_in_a_temporary_folder_have_another_name_each_time() -> None:
+    def facts(folder: str, digest: str) -> Facts:
+        files = {f"/tmp/{folder}/a.py": digest}
+        return Facts(key="1", label="In [1]", cell_id=None, position=0, files=files)
+
+    expected = [facts("tmpjbslicxe", "sha256:1")]
+
+    assert compare_facts(expected, {"1": facts("tmp0a_b1c2d", "sha256:1")}).exact
+    assert not compare_facts(expected, {"1": facts("tmp0a_b1c2d", "sha256:2")}).exact
+    assert not compare_facts([facts("results", "sha256:1")], {"1": facts("others", "sha256:1")}).exact
