@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from ._output import echo, emit_json, heading, lasted, number, plain
+from ._output import echo, emit_json, heading, lasted, number, plain, sentence
 
 
 class Progress:
@@ -174,6 +174,6 @@ def show_result(document: dict[str, Any]) -> None:
     echo(f"  output    {plain(document['output'])}")
     failed = document["failed_cell"]
     if failed:
-        click.echo(f"  cell {failed['index'] + 1} {plain(failed['error'])}", err=True)
+        click.echo(f"  cell {failed['index'] + 1} {sentence(failed['error'])}", err=True)
     for warning in document["warnings"]:
         click.echo(f"mlops: {plain(warning)}", err=True)
