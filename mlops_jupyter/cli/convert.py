@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ._numbers import FiniteRange
 from ._output import echo, emit_json, heading, lasted, plain, table
 from ._verification import show_verification
 
@@ -33,7 +34,7 @@ _ORIGINS = {"recorded": "as it ran", "static": "by its text alone"}
     show_default=True,
     help="How the result is checked by running it in a scratch copy.",
 )
-@click.option("--budget", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Most time for the check.")
+@click.option("--budget", type=FiniteRange(0, min_open=True), metavar="SECONDS", help="Most time for the check.")
 @click.option("--force", is_flag=True, help="Replace OUTPUT where it is a file of yours.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 def convert(

@@ -10,6 +10,7 @@ import click
 
 from mlops_jupyter.workspace import open_workspace
 
+from ._numbers import FiniteRange
 from ._output import echo, emit_json, heading, lasted, number, plain, table
 
 _HEADLINES = {
@@ -33,10 +34,10 @@ _UNPINNED = {
 
 @click.command()
 @click.argument("run_id")
-@click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds for each replay.")
+@click.option("--timeout", type=FiniteRange(0, min_open=True), help="Seconds for each replay.")
 @click.option(
     "--tolerance",
-    type=click.FloatRange(0, 1, max_open=True),
+    type=FiniteRange(0, 1, max_open=True),
     default=1e-6,
     show_default=True,
     help="Relative difference up to which two values count as the same.",

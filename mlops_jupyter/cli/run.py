@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from ._numbers import FiniteRange
 from ._output import echo, emit_json, heading, lasted, number, plain, sentence
 
 
@@ -109,8 +110,8 @@ _LONGEST_DEFAULT = 120
     help="Parameters from a YAML or JSON file; of several the last one counts.",
 )  # fmt: skip
 @click.option("-y", "--yaml", "yaml_text", multiple=True, metavar="YAML", help="Parameters as YAML text.")
-@click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds for the whole run.")
-@click.option("--cell-timeout", type=click.FloatRange(0, min_open=True), help="Seconds for each cell.")
+@click.option("--timeout", type=FiniteRange(0, min_open=True), help="Seconds for the whole run.")
+@click.option("--cell-timeout", type=FiniteRange(0, min_open=True), help="Seconds for each cell.")
 @click.option("--cwd", type=click.Path(path_type=Path), help="Working folder; default: the notebook's.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Of progress on stderr.")
 @click.option("--require-sync", is_flag=True, help="Exit with 75 where the record could not be delivered.")

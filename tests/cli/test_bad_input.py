@@ -179,3 +179,25 @@ def test_other_verbs(arguments: list[str], told: str, folder: Path, capsys: pyte
     said = sentence(capsys)
     assert told in said
     assert len(said) < 1300
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-1", "x"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["convert", "g.ipynb", "-o", "new.ipynb", "--budget"],
+        ["run", "g.ipynb", "new.ipynb", "--timeout"],
+        ["run", "g.ipynb", "new.ipynb", "--cell-timeout"],
+        ["runs", "reproduce", "0", "--timeout"],
+        ["runs", "reproduce", "0", "--tolerance"],
+        ["sync", "--timeout"],
+        ["gc", "--older-than"],
+    ],
+    ids=" ".join,
+)
+def test_numbers_that_are_none(
+    arguments: list[str], number: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke([*arguments, number]) == 2
+    assert arguments[-1] in sentence(capsys)
+    assert sorted(p.name for p in folder.iterdir()) == [".mlops", "g.ipynb"]
