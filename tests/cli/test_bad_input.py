@@ -164,7 +164,6 @@ def test_a_notebook_that_is_not_there_leaves_nothing_behind(
         (["submit", "g.ipynb", "--memory", "nan"], "is no amount of memory"),
         (["submit", "g.ipynb", "--address", ""], "'' is no address of a cluster"),
         (["submit", "g.ipynb", "--address", "http://127.0.0.1:1", "-p", "1x", "1"], "takes no parameter '1x'"),
-        (["register", "model", "--name", "m"], "model is no MLflow model: its flavors are no table"),
         (["register", "empty", "--name", "m"], "has no MLmodel file"),
         (["runs", "reproduce", "x" * 100_000], "List runs with: mlops runs list"),
         (["jobs", "show", "x" * 100_000], "List jobs with: mlops jobs"),
@@ -172,8 +171,6 @@ def test_a_notebook_that_is_not_there_leaves_nothing_behind(
     ],
 )
 def test_other_verbs(arguments: list[str], told: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / "model").mkdir()
-    (folder / "model" / "MLmodel").write_text("flavors: 5")
     (folder / "empty").mkdir()
     assert invoke(arguments) == 2
     said = sentence(capsys)
