@@ -15,7 +15,7 @@ import click
 from mlops_jupyter._version import __version__
 from mlops_jupyter.errors import MlopsError
 
-from ._output import plain
+from ._output import plain, sentence
 
 COMMANDS = {
     "init": "workspace",
@@ -88,7 +88,7 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         context = error.ctx if isinstance(error, click.UsageError) else None
         where = f" See: {context.command_path} --help" if context else ""
-        click.echo(f"mlops: {plain(error.format_message())}{where}", err=True)
+        click.echo(f"mlops: {sentence(error.format_message())}{where}", err=True)
         return 2
     except (click.Abort, KeyboardInterrupt):
         click.echo("mlops: interrupted.", err=True)
@@ -103,7 +103,7 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
     except MlopsError as error:
         if os.environ.get("MLOPS_DEBUG") == "1":
             raise
-        click.echo(f"mlops: {plain(str(error))}", err=True)
+        click.echo(f"mlops: {sentence(error)}", err=True)
         return error.exit_code
     except OSError as error:
         if os.environ.get("MLOPS_DEBUG") == "1":

@@ -58,6 +58,12 @@ def echo(text: str = "") -> None:
         page.html.append(f"<pre style='margin:0'>{escape(unstyled)}</pre>")
 
 
+def sentence(text: object, most: int = 1200) -> str:
+    """``plain`` for an error: of a very long one, which quotes what was given, its beginning and its end."""
+    said = str(text)
+    return plain(said if len(said) <= most else f"{said[: most * 2 // 3]} … {said[-most // 3 :]}")
+
+
 def plain(text: object) -> str:
     """``text`` without control characters, so that a name from a notebook cannot drive the terminal."""
     return "".join(c if c.isprintable() else " " if c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in str(text))

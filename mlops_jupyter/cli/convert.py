@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ._numbers import FiniteRange
 from ._output import echo, emit_json, heading, lasted, plain, table
 from ._verification import show_verification
 
@@ -50,7 +51,7 @@ _ORIGINS = {"recorded": "as it ran", "static": "by its text alone"}
 )
 @click.option(
     "--budget",
-    type=click.FloatRange(0, min_open=True),
+    type=FiniteRange(0, min_open=True),
     metavar="SECONDS",
     help="Most time for the check; default: 600, with --verify full 1800.",
 )

@@ -10,6 +10,7 @@ import click
 
 from mlops_jupyter.workspace import open_workspace
 
+from ._numbers import FiniteRange
 from ._output import echo, emit_json, heading, lasted, number, plain, table
 
 _HEADLINES = {
@@ -33,11 +34,11 @@ _UNPINNED = {
 
 @click.command(short_help="Run a run's code again and compare each metric.")
 @click.argument("run_id")
-@click.option("--timeout", metavar="SECONDS", type=click.FloatRange(0, min_open=True), help="Limit of each replay.")
+@click.option("--timeout", metavar="SECONDS", type=FiniteRange(0, min_open=True), help="Limit of each replay.")
 @click.option(
     "--tolerance",
     metavar="NUMBER",
-    type=click.FloatRange(0, 1, max_open=True),
+    type=FiniteRange(0, 1, max_open=True),
     default=1e-6,
     show_default=True,
     help="Relative difference up to which two values count as the same.",

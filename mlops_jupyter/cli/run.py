@@ -11,7 +11,8 @@ from typing import Any
 
 import click
 
-from ._output import echo, emit_json, heading, lasted, number, plain
+from ._numbers import FiniteRange
+from ._output import echo, emit_json, heading, lasted, number, plain, sentence
 
 
 class Progress:
@@ -109,8 +110,8 @@ _LONGEST_DEFAULT = 120
     help="Parameters from a YAML or JSON file; of several the last one counts.",
 )  # fmt: skip
 @click.option("-y", "--yaml", "yaml_text", multiple=True, metavar="YAML", help="Parameters as YAML text.")
-@click.option("--timeout", metavar="SECONDS", type=click.FloatRange(0, min_open=True), help="Limit of the whole run.")
-@click.option("--cell-timeout", metavar="SECONDS", type=click.FloatRange(0, min_open=True), help="Limit of each cell.")
+@click.option("--timeout", metavar="SECONDS", type=FiniteRange(0, min_open=True), help="Limit of the whole run.")
+@click.option("--cell-timeout", metavar="SECONDS", type=FiniteRange(0, min_open=True), help="Limit of each cell.")
 @click.option("--cwd", type=click.Path(path_type=Path), help="Working folder; default: the notebook's.")
 @click.option(
     "--log-format",
@@ -180,6 +181,6 @@ def show_result(document: dict[str, Any]) -> None:
     echo(f"  output    {plain(document['output'])}")
     failed = document["failed_cell"]
     if failed:
-        click.echo(f"  cell {failed['index'] + 1} {plain(failed['error'])}", err=True)
+        click.echo(f"  cell {failed['index'] + 1} {sentence(failed['error'])}", err=True)
     for warning in document["warnings"]:
         click.echo(f"mlops: {plain(warning)}", err=True)

@@ -11,6 +11,7 @@ import click
 
 from mlops_jupyter.workspace import open_workspace
 
+from ._numbers import FiniteRange
 from ._output import echo, emit_json, pairs, plain
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
@@ -59,9 +60,7 @@ def doctor(as_json: bool) -> int:
 
 @click.command()
 @click.option("--watch", is_flag=True, help="Go on until interrupted.")
-@click.option(
-    "--timeout", metavar="SECONDS", type=click.FloatRange(0, min_open=True), help="Give up after so many seconds."
-)
+@click.option("--timeout", metavar="SECONDS", type=FiniteRange(0, min_open=True), help="Give up after so many seconds.")
 @_JSON
 def sync(watch: bool, timeout: float | None, as_json: bool) -> int:
     """Deliver what was recorded to MLflow, now."""
@@ -111,7 +110,7 @@ def _show_sync(document: dict[str, Any]) -> None:
     default=30.0,
     show_default=True,
     metavar="DAYS",
-    type=click.FloatRange(0),
+    type=FiniteRange(0),
     help="Only what was deleted, or not touched, for so long.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would go; remove nothing.")

@@ -13,6 +13,7 @@ import skops.io
 from sklearn.base import BaseEstimator
 from sklearn.ensemble import RandomForestClassifier
 
+from mlops_jupyter.cli import invoke
 from mlops_jupyter.data import file_digest
 from mlops_jupyter.errors import TargetNotFoundError, UsageError
 from mlops_jupyter.verbs.lineage import lineage
@@ -163,3 +164,17 @@ def test_a_file_that_a_recorded_cell_wrote_knows_its_cell(workspace: Workspace, 
     assert register(workspace, "model.skops", name="m")["execution_id"] is None
     with pytest.raises(TargetNotFoundError, match="Nothing recorded here made model:m/2"):
         lineage(workspace, "model:m/2")
+
+
+@pytest.mark.parametrize("content", ["flavors: 5", "flavors: {sklearn: 5}", "flavors: ["])
+def test_a_model_folder_with_another_description_is_refused(
+    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / ".mlops").mkdir()
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "MLmodel").write_text(content)
+    monkeypatch.chdir(tmp_path)
+    assert invoke(["register", "model", "--name", "m"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("mlops: model is no MLflow model: ")
+    assert len(said.splitlines()) == 1
