@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from . import cases_files, cases_jupyter, cases_language, cases_libraries, cases_order
+from . import cases_files, cases_jupyter, cases_language, cases_libraries, cases_order, cases_work
 from .model import Case
 
 GROUPS: Mapping[str, tuple[Case, ...]] = {
@@ -13,6 +13,7 @@ GROUPS: Mapping[str, tuple[Case, ...]] = {
     "Files, folders, modules": cases_files.CASES,
     "Data libraries": cases_libraries.CASES,
     "Jupyter": cases_jupyter.CASES,
+    "Several at once": cases_work.CASES,
 }
 CASES = tuple(case for group in GROUPS.values() for case in group)
 BY_NAME: Mapping[str, Case] = {case.name: case for case in CASES}
