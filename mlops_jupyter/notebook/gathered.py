@@ -16,9 +16,9 @@ from mlops_jupyter.entities import ExecutionStatus
 from mlops_jupyter.errors import TransientError, UsageError
 from mlops_jupyter.provenance import Slice
 
-from .document import NotebookDocument, read_notebook
+from .document import NotebookDocument
 from .markdown import CellFinder, place
-from .outputs import check_place, check_regular
+from .outputs import check_place, check_regular, is_as_made, signed
 
 SliceOrigin = Literal["recorded", "static"]
 
@@ -53,7 +53,7 @@ class GatheredSlice(Slice):
         """
         path = Path(path)
         check_place(path, made_by="gathered", is_ours=is_gathered, force=force)
-        text = json.dumps(slice_document(self, document), indent=1, ensure_ascii=False) + "\n"
+        text = json.dumps(signed(slice_document(self, document), "gathered"), indent=1, ensure_ascii=False) + "\n"
         # A lone surrogate cannot be UTF-8; as \udxxx it is the JSON escape for itself.
         write_atomically(path, text.encode("utf-8", "backslashreplace"))
         return path
@@ -171,13 +171,8 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def is_gathered(path: Path) -> bool:
-    """Whether a file is a notebook that a gathering wrote."""
-    try:
-        metadata = read_notebook(path).metadata
-    except (UsageError, LookupError):
-        return False
-    ours = metadata.get("mlops")
-    return isinstance(ours, dict) and "gathered" in ours
+    """Whether a file is a notebook that was gathered, and not edited since."""
+    return is_as_made(path, "gathered")
 
 
 def _longest_run(text: str, char: str) -> int:

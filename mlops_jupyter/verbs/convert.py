@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 from mlops_jupyter.entities import CellExecution, EntityKind
 from mlops_jupyter.errors import TargetNotFoundError, UsageError
-from mlops_jupyter.notebook import GatheredSlice, NotebookDocument, read_notebook, write_atomically
+from mlops_jupyter.notebook import GatheredSlice, NotebookDocument, write_atomically
 from mlops_jupyter.notebook.candidates import Candidate
 from mlops_jupyter.notebook.conversion import Conversion, Known, convert_slice
 from mlops_jupyter.notebook.leaves import Roots, cell_key, default_roots, display_leaves
-from mlops_jupyter.notebook.outputs import check_place
+from mlops_jupyter.notebook.outputs import check_place, is_as_made, signed
 from mlops_jupyter.notebook.refusals import check, check_language, texts_of
 from mlops_jupyter.provenance import MemorySource, backward_slice, count_of, slice_of_many, without_magics
 from mlops_jupyter.workspace import Workspace, open_workspace
@@ -224,17 +224,9 @@ def check_output(notebook: Path, out: Path, *, force: bool) -> None:
     Raises:
         UsageError: it is the notebook, a folder, somebody's own file, or its folder is missing.
     """
-    check_place(out, made_by="converted", is_ours=is_converted, force=force, notebook=notebook)
-
-
-def is_converted(path: Path) -> bool:
-    """Whether a file is a notebook that a conversion wrote."""
-    try:
-        metadata = read_notebook(path).metadata
-    except (UsageError, TargetNotFoundError):
-        return False
-    ours = metadata.get("mlops")
-    return isinstance(ours, dict) and "converted" in ours
+    check_place(
+        out, made_by="converted", is_ours=lambda path: is_as_made(path, "converted"), force=force, notebook=notebook
+    )
 
 
 def write_document(out: Path, document: dict[str, Any]) -> None:
@@ -243,7 +235,7 @@ def write_document(out: Path, document: dict[str, Any]) -> None:
     Ids of executions, which the verification needs, stay out of the file: converting what another session did in the
     same way must give no difference in git.
     """
-    text = json.dumps(_without_ids(document), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    text = json.dumps(signed(_without_ids(document), "converted"), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
     # A lone surrogate cannot be UTF-8; as \udxxx it is the JSON escape for itself.
     write_atomically(out, text.encode("utf-8", "backslashreplace"))
 

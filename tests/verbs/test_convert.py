@@ -231,6 +231,20 @@ def test_force_replaces_a_file_but_never_the_notebook(work: Path) -> None:
         convert(Path(NAME), Path(NAME), force=True, verify="none")
 
 
+def test_what_was_edited_since_is_replaced_by_force_only(work: Path) -> None:
+    out = Path("clean.ipynb")
+    convert(Path(NAME), out, verify="none")
+    convert(Path(NAME), out, verify="none")
+    document = json.loads(out.read_text())
+    document["cells"][-1]["source"] = ["mine = 1"]
+    out.write_text(json.dumps(document))
+    with pytest.raises(UsageError, match="or was edited since"):
+        convert(Path(NAME), out, verify="none")
+    assert "mine = 1" in out.read_text()
+    convert(Path(NAME), out, force=True, verify="none")
+    assert "mine = 1" not in out.read_text()
+
+
 # ---------------------------------------------------------------------------------------------- made histories
 
 
