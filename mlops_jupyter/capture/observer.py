@@ -147,6 +147,7 @@ class Observer:
         far = reached(analysis, error, namespace, self._probes.taken)
         ran = self._functions_that_ran(pending, far)
         self._read_names(pending, far, ran, record)
+        self._need_deleted(pending, far, record)
         self._read_outputs(analysis, far, record)
         self._write_names(pending, far, ran, namespace, names, record)
         self._names = names
@@ -251,6 +252,22 @@ class Observer:
             record.uses[version] = Used(
                 execution_id=record.execution_id, version_id=version, grade=grade, reason=reason
             )
+
+    def _need_deleted(self, pending: _Pending, far: Reached, record: _Record) -> None:
+        """``del name`` raises where there is no such name: the cell needs what was there, whatever its value."""
+        for delete in pending.analysis.deletes:
+            if delete.name in pending.names and not is_hidden(delete.name) and far.possibly(delete.at):
+                bound = any(
+                    s.name == delete.name and s.certain and s.at.branch < 0 and s.at.statement < delete.at.statement
+                    for s in pending.analysis.stores
+                )
+                if not bound:
+                    version = self._current(delete.name, record)
+                    grade = Grade.EXACT if delete.certain else Grade.ASSUMED
+                    record.uses.setdefault(
+                        version,
+                        Used(execution_id=record.execution_id, version_id=version, grade=grade, reason="deleted"),
+                    )
 
     def _miss(self, name: str, grade: Grade, record: _Record) -> None:
         """The cell found no such name. Where an execution had deleted it, what the cell did (raise, take another way)

@@ -63,7 +63,7 @@ CASES: tuple[LineageCase, ...] = (
     case("annotation without value", ("x: int", "", "", "")),
     case("augmented number", ("x = 1", "", "x", ""), ("x += 1", "x", "x", "0"), ("y = x", "x", "y", "1")),
     case("augmented list is in place", ("a = [1]", "", "a", ""), ("b = a", "a", "b", "0"), ("b += [2]", "b", "a b", "0 1"), ("n = len(a)", "a", "n", "2")),
-    case("del", ("x = 1", "", "x", ""), ("del x", "", "x", ""), ("x = 3", "", "x", ""), ("y = x", "x", "y", "2")),
+    case("del", ("x = 1", "", "x", ""), ("del x", "", "x", "0"), ("x = 3", "", "x", ""), ("y = x", "x", "y", "2")),
     case("name read that was never bound", ("y = len('abc')", "", "y", "")),
     case("shadowed builtin", ("len = lambda x: 7", "", "len", ""), ("y = len('abc')", "len", "y", "0")),
     case("walrus", ("if (n := 10) > 5:\n    m = n", "", "n m", ""), ("k = n", "n", "k", "0")),

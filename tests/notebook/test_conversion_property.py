@@ -87,6 +87,7 @@ def records(notebook: Notebook) -> Records:
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @example(cells=["del b", "a = 0\na = json.dumps(b, default=str)"], limit=0)  # it failed because of what was deleted
+@example(cells=["del a", "b = 0\na = grow(a, by=0)"], limit=0)  # as above, and what is deleted must be there
 @given(cells=st.lists(_cell, min_size=1, max_size=8), limit=st.integers(0, 8))
 def test_the_converted_notebook_gives_the_same_value(shell: InteractiveShell, cells: list[str], limit: int) -> None:
     with recording(shell) as played:
